@@ -1,0 +1,90 @@
+"""CSRGraph: the in-edges of every node, sorted once and held by whoever computes with them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from . import ops
+
+
+@dataclass(frozen=True, eq=False)
+class CSRGraph:
+    """A graph as the operators walk it: for each destination, the sources of its in-edges.
+
+    Build it once and pass it wherever a layer takes `edge_index`; a layer that gets an `edge_index`
+    builds one on every call.
+
+    Attributes:
+        rowptr: Where the in-edges of each node start, [N + 1] int64, from 0 to E.
+        col: Source of each in-edge, [E] int32, in [0, M).
+        perm: The caller's edge at each CSR position, [E] int64; what belongs to an edge (a weight)
+            is given in the caller's order and permuted by this.
+        num_src: Number of source nodes M; equals N unless the graph is bipartite.
+    """
+
+    rowptr: Tensor
+    col: Tensor
+    perm: Tensor
+    num_src: int
+
+    @classmethod
+    def from_edge_index(
+        cls,
+        edge_index: Tensor,
+        num_nodes: int | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+    ) -> "CSRGraph":
+        """Sort an edge list by destination.
+
+        Args:
+            edge_index: Sources and destinations, [2, E], an integer type, any order. Duplicates and
+                self loops stay as they are.
+            num_nodes: Number of nodes; isolated nodes at the end make it larger than any id.
+            size: (num_src, num_dst) of a bipartite graph, in place of num_nodes.
+
+        Raises:
+            TypeError: If edge_index is not a tensor of integers.
+            ValueError: If its shape is not [2, E], or an id is out of range.
+        """
+        if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
+            kind = getattr(edge_index, "layout", type(edge_index).__name__)
+            raise TypeError(f"edge_index must be a dense tensor [2, E] or a CSRGraph, got {kind}")
+        if edge_index.is_floating_point() or edge_index.dtype == torch.bool:
+            raise TypeError(f"edge_index must hold integers, got {edge_index.dtype}")
+        if edge_index.dim() != 2 or edge_index.shape[0] != 2:
+            raise ValueError(f"edge_index must have shape [2, E], got {tuple(edge_index.shape)}")
+        if num_nodes is not None and size is None:
+            size = (num_nodes, num_nodes)
+        elif num_nodes is not None or size is None:
+            raise ValueError("give either num_nodes or, for a bipartite graph, size")
+        num_src, num_dst = size
+        rowptr, col, perm = torch.ops.graphstill.csr(edge_index.to(torch.int64), num_src, num_dst)
+        return cls(rowptr, col, perm, num_src)
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of destination nodes N."""
+        return self.rowptr.shape[0] - 1
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges E."""
+        return self.col.shape[0]
+
+    @cached_property
+    def transposed(self) -> ops.Transposed:
+        """The out-edges of each source: rowptr_t [M + 1], row_t [E] and their CSR positions [E]."""
+        return ops.transpose(self.rowptr, self.col, self.num_src)
+
+    @cached_property
+    def gcn_norm(self) -> tuple[Tensor, Tensor]:
+        """GCN's scale [N] and self_weight [N] of the unweighted graph."""
+        return torch.ops.graphstill.gcn_norm(self.rowptr, self.col, None, None, 1.0, True)
+
+    def to(self, device: torch.device | str) -> "CSRGraph":
+        """Return the same graph on a device."""
+        tensors = (t.to(device) for t in (self.rowptr, self.col, self.perm))
+        return CSRGraph(*tensors, num_src=self.num_src)

@@ -1,0 +1,91 @@
+"""What the layers share: the graph they see, PyG's initialisation, normalised propagation."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .. import functional
+from ..graph import CSRGraph
+
+if TYPE_CHECKING:
+    from torch_geometric import nn as pyg
+
+
+class UnsupportedError(ValueError):
+    """A PyG layer is configured in a way that the layer here does not cover; says which."""
+
+
+def as_graph(edge_index: Tensor | CSRGraph, num_src: int, num_dst: int) -> CSRGraph:
+    """Return a graph as it is, or the one that an edge list [2, E] describes."""
+    if isinstance(edge_index, CSRGraph):
+        return edge_index
+    return CSRGraph.from_edge_index(edge_index, size=(num_src, num_dst))
+
+
+def glorot_(weight: Tensor) -> None:
+    """Fill with U(-a, a), a = √(6 / (last two sizes summed)), as PyG's `glorot` does."""
+    bound = (6.0 / (weight.shape[-2] + weight.shape[-1])) ** 0.5
+    torch.nn.init.uniform_(weight, -bound, bound)
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raise UnsupportedError with the reason unless the condition holds."""
+    if not condition:
+        raise UnsupportedError(reason)
+
+
+def require_plain_sum(conv: "pyg.MessagePassing") -> None:
+    """Refuse a PyG convolution that aggregates or flows in another way than its default."""
+    require(conv.aggr in ("add", "sum"), f"aggr={conv.aggr!r} is not a sum")
+    require_default_flow(conv)
+
+
+def require_default_flow(conv: "pyg.MessagePassing") -> None:
+    """Refuse a PyG convolution whose messages flow against the edges, or whose features are 3-D."""
+    flow, node_dim, decomposed = conv.flow, conv.node_dim, conv.decomposed_layers
+    require(flow == "source_to_target", f"flow={flow!r}")
+    require(node_dim in (-2, 0), f"node_dim={node_dim}")
+    require(decomposed == 1, f"decomposed_layers={decomposed}")
+
+
+class SymmetricNorm(torch.nn.Module):
+    """Propagation by GCN's normalised adjacency, for the layers that use it.
+
+    Attributes are PyG's: `improved`, `add_self_loops`, `normalize`.
+    """
+
+    improved: bool = False
+    add_self_loops: bool
+    normalize: bool
+
+    def propagate(
+        self,
+        graph: CSRGraph,
+        x: Tensor,
+        edge_weight: Tensor | None,
+        *,
+        bias: Tensor | None = None,
+        factor: float = 1.0,
+    ) -> Tensor:
+        """Return factor · Â x + bias, or factor · A x + bias without `normalize`; [N, F]."""
+        if not self.normalize:
+            out = functional.spmm(graph, x, edge_weight)
+            out = out if factor == 1.0 else factor * out
+            return out if bias is None else out + bias
+        scale, self_weight = functional.gcn_norm(
+            graph,
+            edge_weight,
+            fill_value=2.0 if self.improved else 1.0,
+            add_self_loops=self.add_self_loops,
+            dtype=x.dtype,
+        )
+        return functional.spmm(
+            graph,
+            x,
+            edge_weight,
+            src_scale=scale,
+            dst_scale=scale if factor == 1.0 else factor * scale,
+            self_weight=self_weight if self.add_self_loops else None,
+            bias=bias,
+        )

@@ -1,0 +1,121 @@
+"""SAGEConv: the layer of GraphSAGE, as PyG spells it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .. import functional
+from ..graph import CSRGraph
+from .common import UnsupportedError, as_graph, require, require_default_flow
+
+if TYPE_CHECKING:
+    from torch_geometric import nn as pyg
+
+_REDUCE = {"mean": "mean", "add": "sum", "sum": "sum"}
+
+
+class SAGEConv(torch.nn.Module):
+    """GraphSAGE: x'_i = W_l · mean_{j ∈ N(i)} x_j + W_r x_i.
+
+    Arguments, initialisation and state dict are those of `torch_geometric.nn.SAGEConv`. What
+    differs: the product with W_l comes before or after the aggregation, whichever moves fewer
+    features.
+
+    Args:
+        in_channels: Width of the input, or (source, destination) widths of a bipartite graph.
+        out_channels: Width of the output.
+        aggr: "mean", or "add"/"sum".
+        normalize: Whether to scale each output row to length 1.
+        root_weight: Whether to add W_r x_i.
+        project: Whether to send source features through a linear layer and a ReLU first.
+        bias: Whether to add a bias.
+
+    References:
+        Hamilton et al., "Inductive Representation Learning on Large Graphs", NeurIPS 2017,
+        algorithm 1, https://arxiv.org/abs/1706.02216
+    """
+
+    def __init__(
+        self,
+        in_channels: int | tuple[int, int],
+        out_channels: int,
+        aggr: str = "mean",
+        normalize: bool = False,
+        root_weight: bool = True,
+        project: bool = False,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if aggr not in _REDUCE:
+            raise ValueError(f"aggr must be one of {', '.join(_REDUCE)}, got {aggr!r}")
+        self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, aggr
+        self.normalize, self.root_weight, self.project = normalize, root_weight, project
+        source, target = (in_channels,) * 2 if isinstance(in_channels, int) else in_channels
+        if project:
+            self.lin = torch.nn.Linear(source, source)
+        self.lin_l = torch.nn.Linear(source, out_channels, bias=bias)
+        if root_weight:
+            self.lin_r = torch.nn.Linear(target, out_channels, bias=False)
+
+    @classmethod
+    def from_pyg(cls, conv: "pyg.SAGEConv") -> "SAGEConv":
+        """Return a layer with a PyG layer's settings; its parameters are still to be moved."""
+        require_default_flow(conv)
+        aggr, widths = conv.aggr, conv.in_channels
+        if not isinstance(aggr, str) or aggr not in _REDUCE:
+            raise UnsupportedError(f"aggr={aggr!r} is neither mean nor sum")
+        known = all(w > 0 for w in ((widths,) if isinstance(widths, int) else widths))
+        require(known, "its lazy input width is not known yet; call the model once")
+        return cls(
+            widths,
+            conv.out_channels,
+            aggr,
+            conv.normalize,
+            conv.root_weight,
+            conv.project,
+            conv.lin_l.bias is not None,
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw new parameters."""
+        for layer in self.children():
+            assert isinstance(layer, torch.nn.Linear)
+            layer.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor | tuple[Tensor, Tensor | None],
+        edge_index: Tensor | CSRGraph,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: Node features [N, F], or source [M, F_s] and destination [N, F_d] features.
+            edge_index: The graph, [2, E] or a CSRGraph.
+            size: (num_src, num_dst), needed where a bipartite call has no destination features.
+
+        Returns:
+            [N, out_channels].
+        """
+        source, target = (x, x) if isinstance(x, Tensor) else x
+        num_dst = size[1] if size is not None else (source if target is None else target).size(0)
+        graph = as_graph(edge_index, source.size(0), num_dst)
+        if self.project:
+            source = self.lin(source).relu()
+        out = self._aggregate(graph, source)
+        if self.root_weight and target is not None:
+            out = out + self.lin_r(target)
+        return F.normalize(out, p=2.0, dim=-1) if self.normalize else out
+
+    def _aggregate(self, graph: CSRGraph, x: Tensor) -> Tensor:
+        reduce, weight, bias = _REDUCE[self.aggr], self.lin_l.weight, self.lin_l.bias
+        if x.shape[-1] <= self.out_channels:
+            return self.lin_l(functional.spmm(graph, x, reduce=reduce))
+        return functional.spmm(graph, F.linear(x, weight), reduce=reduce, bias=bias)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in one line."""
+        return f"{self.in_channels}, {self.out_channels}, aggr={self.aggr}"

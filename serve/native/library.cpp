@@ -1,0 +1,42 @@
+// The entry point ONNX Runtime looks for: adds the operators to a session's options.
+
+#include "kernels.h"
+
+namespace graphstill {
+namespace {
+
+template <class Kernel>
+void add(const OrtApi* api, OrtCustomOpDomain* domain) {
+  static const Op<Kernel> op;
+  checked(api, slot::kCustomOpDomainAdd, domain, (const CustomOp*)&op);
+}
+
+void add_domain(OrtSessionOptions* options, const OrtApi* api) {
+  // lives as long as the process: sessions keep a pointer to it
+  static OrtCustomOpDomain* domain = [api] {
+    OrtCustomOpDomain* created = nullptr;
+    checked(api, slot::kCreateCustomOpDomain, "graphstill", &created);
+    add<Csr>(api, created);
+    add<GcnNorm>(api, created);
+    add<Spmm>(api, created);
+    add<Gat>(api, created);
+    return created;
+  }();
+  checked(api, slot::kAddCustomOpDomain, options, domain);
+}
+
+}  // namespace
+}  // namespace graphstill
+
+extern "C" __attribute__((visibility("default"))) graphstill::OrtStatus* RegisterCustomOps(
+    graphstill::OrtSessionOptions* options, const graphstill::OrtApiBase* base) {
+  using namespace graphstill;
+  const OrtApi* api = base->get_api(kApiVersion);
+  if (api == nullptr) return nullptr;  // ONNX Runtime before 1.17: it has said so on stderr
+  try {
+    add_domain(options, api);
+    return nullptr;
+  } catch (const std::exception& error) {
+    return call<OrtStatus*>(api, slot::kCreateStatus, kFail, error.what());
+  }
+}
