@@ -1,0 +1,68 @@
+"""The model card that lies in every bundle."""
+
+from ..serve import Manifest
+
+_CARD = """\
+---
+library_name: graphstill
+tags: [graph-machine-learning, onnx]
+---
+# {title}
+
+A graph network for {task}, exported by {producer}. It has {parameters:,} parameters{embeddings}.
+
+```python
+from graphstill.serve import Session
+
+session = Session("path/to/this/folder")
+answer = session({arguments})["{output}"]
+```
+
+| input | type | shape |
+|---|---|---|
+{inputs}
+
+{facts}
+"""
+
+
+def model_card(manifest: Manifest) -> str:
+    """Return the card of a bundle in Markdown."""
+    architecture = manifest.architecture or {}
+    facts = [_hops(manifest)]
+    if manifest.in_degree:
+        facts.append(
+            "It normalises by degree: for a subgraph pass `in_degree`, the in-degrees in the whole "
+            "graph (weighted, self loop included), or its answers differ from the whole graph's."
+        )
+    if manifest.feature_transform:
+        facts.append(f"Features were prepared by `{manifest.feature_transform}`; do the same.")
+    for split, value in manifest.accuracy.items():
+        facts.append(f"Accuracy on {split}: {value:.4f}.")
+    facts += [f"{name}: {value}." for name, value in manifest.provenance.items()]
+    return _CARD.format(
+        title=architecture.get("name", "Graph network"),
+        task=manifest.task.replace("-", " "),
+        producer=manifest.producer,
+        parameters=manifest.parameters,
+        embeddings=f", {manifest.embedding_parameters:,} of them in embedding tables"
+        if manifest.embedding_parameters
+        else "",
+        arguments=", ".join(f"{spec.name}={spec.name}" for spec in manifest.inputs),
+        output=manifest.outputs[0].name,
+        inputs="\n".join(
+            f"| `{spec.name}` | {spec.dtype} | {list(spec.shape)} |" for spec in manifest.inputs
+        ),
+        facts="\n\n".join(facts),
+    )
+
+
+def _hops(manifest: Manifest) -> str:
+    if manifest.graph == "none":
+        return "It looks at a node's own features only."
+    if manifest.hops is None:
+        return "Every answer depends on the whole graph."
+    return (
+        f"An answer depends on a node's {manifest.hops}-hop in-neighbourhood: the subgraph of that "
+        "neighbourhood gives the same answer as the whole graph."
+    )

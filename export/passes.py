@@ -1,0 +1,178 @@
+"""What is done to an exported graph before it is written: small passes over onnx.ModelProto."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from .bodies import DOMAIN, body_for
+from .errors import ExportError
+
+AGGREGATIONS = ("spmm", "gat")
+
+
+def ours(model: onnx.ModelProto, *op_types: str) -> list[onnx.NodeProto]:
+    """Return the nodes of our domain, of the given types or of all."""
+    nodes = [node for node in model.graph.node if node.domain == DOMAIN]
+    return [node for node in nodes if not op_types or node.op_type in op_types]
+
+
+def merge_duplicates(model: onnx.ModelProto) -> None:
+    """Keep one of several nodes of our domain that compute the same thing.
+
+    Every layer sorts and normalises the graph for itself; ONNX Runtime does not notice.
+    """
+    seen: dict[tuple[object, ...], onnx.NodeProto] = {}
+    for node in ours(model):
+        attributes = tuple(sorted(a.SerializeToString() for a in node.attribute))
+        first = seen.setdefault((node.op_type, tuple(node.input), attributes), node)
+        if first is not node:
+            for old, new in zip(node.output, first.output, strict=True):
+                _rename(model, old, new)
+            model.graph.node.remove(node)
+
+
+def drop_unread_outputs(model: onnx.ModelProto) -> None:
+    """Drop optional outputs at a node's end that nobody reads, so that they are not computed."""
+    for node in ours(model, "csr"):
+        if node.output[-1] and not _is_read(model, node.output[-1]):
+            node.output[-1] = ""
+
+
+def take_csr_inputs(model: onnx.ModelProto) -> None:
+    """Replace the input edge_index and its sorting by the inputs rowptr and col.
+
+    What belongs to an edge must then be given in CSR order, so its reordering goes too.
+
+    Raises:
+        ExportError: If the model uses edge_index for anything but its convolutions.
+    """
+    nodes = ours(model, "csr")
+    if len(nodes) != 1 or nodes[0].input[0] != "edge_index":
+        raise ExportError(f'graph="csr" needs a model with one graph, this one sorts {len(nodes)}')
+    rowptr, col, *perm = nodes[0].output
+    model.graph.node.remove(nodes[0])
+    for name in filter(None, perm):
+        _drop_reordering(model, name)
+    if _is_read(model, "edge_index"):
+        readers = [node.op_type for node in model.graph.node if "edge_index" in node.input]
+        raise ExportError(
+            f'graph="csr": the model uses edge_index outside its convolutions ({readers[0]}); '
+            'export it with graph="edge_index"'
+        )
+    model.graph.input.remove(next(i for i in model.graph.input if i.name == "edge_index"))
+    for name, kind, size in (("rowptr", "INT64", "num_nodes + 1"), ("col", "INT32", "num_edges")):
+        _rename(model, {"rowptr": rowptr, "col": col}[name], name)
+        element = getattr(onnx.TensorProto, kind)
+        model.graph.input.append(helper.make_tensor_value_info(name, element, [size]))
+
+
+def _drop_reordering(model: onnx.ModelProto, perm: str) -> None:
+    """Make whatever is gathered by a permutation pass through unchanged."""
+    for node in [n for n in model.graph.node if perm in n.input]:
+        if node.op_type == "Reshape":  # torch writes index_select as Reshape and Gather
+            _drop_reordering(model, node.output[0])
+        elif node.op_type == "Gather" and node.input[1] == perm:
+            _rename(model, node.output[0], node.input[0])
+        else:
+            raise ExportError(f'graph="csr": {node.op_type} uses the order of the edges')
+        model.graph.node.remove(node)
+
+
+def accept_in_degree(model: onnx.ModelProto) -> bool:
+    """Let a caller override the degrees that GCN normalises by; return whether there are any.
+
+    The input in_degree has an empty initialiser as its default, which means: those of this graph.
+    """
+    nodes = ours(model, "gcn_norm")
+    for node in nodes:
+        del node.input[3:]
+        node.input.extend([""] * (3 - len(node.input)) + ["in_degree"])
+    if nodes:
+        default = numpy_helper.from_array(np.zeros(0, np.float32), "in_degree")
+        model.graph.initializer.append(default)
+        declared = helper.make_tensor_value_info("in_degree", onnx.TensorProto.FLOAT, ["degrees"])
+        model.graph.input.append(declared)
+    return bool(nodes)
+
+
+def attach_bodies(model: onnx.ModelProto) -> None:
+    """Give every node of our domain its function body."""
+    bodies = {}
+    for node in ours(model):
+        body = body_for(node)
+        node.overload = body.overload
+        bodies[body.name, body.overload] = body
+    model.functions.extend(bodies.values())
+
+
+def check_safe(model: onnx.ModelProto) -> None:
+    """Refuse what ONNX Runtime would compute wrongly.
+
+    Raises:
+        ExportError: For a ScatterND with a reduction, which races on several threads, and for
+            operators of other domains.
+    """
+    for node in model.graph.node:
+        if node.domain not in ("", DOMAIN):
+            raise ExportError(f"{node.domain}.{node.op_type} is no standard ONNX operator")
+        reduction = [a.s for a in node.attribute if a.name == "reduction"]
+        if node.op_type == "ScatterND" and reduction not in ([], [b"none"]):
+            raise ExportError(
+                f"{node.name}: ONNX Runtime computes a ScatterND with a reduction wrongly on more "
+                "than one thread. It comes from index_add or index_put(accumulate=True) in the "
+                "model; scatter_add computes the same and is safe."
+            )
+
+
+def count_hops(model: onnx.ModelProto) -> int | None:
+    """Return how many edges an answer looks back along, None where it sees the whole graph.
+
+    A tensor that is computed from per-node values and has no node dimension itself is a summary of
+    the graph (a pooling, a norm over all nodes), and whatever uses it sees everything.
+    """
+    per_node = _tensors_with(model, "num_nodes")
+    known = _known_shapes(model)
+    depth: dict[str, int] = {}
+    for node in model.graph.node:
+        is_ours = node.domain == DOMAIN
+        if not is_ours and any(name in per_node for name in node.input):
+            summaries = [name for name in node.output if name in known - per_node]
+            if summaries and node.op_type not in ("Shape", "Size"):
+                return None
+        step = int(is_ours and node.op_type in AGGREGATIONS)
+        deepest = max((depth.get(name, 0) for name in node.input), default=0)
+        depth |= dict.fromkeys(node.output, deepest + step)
+    return max((depth.get(output.name, 0) for output in model.graph.output), default=0)
+
+
+def _known_shapes(model: onnx.ModelProto) -> set[str]:
+    return {v.name for v in _value_infos(model) if v.type.tensor_type.HasField("shape")}
+
+
+def _tensors_with(model: onnx.ModelProto, dim: str) -> set[str]:
+    return {
+        value.name
+        for value in _value_infos(model)
+        if dim in [d.dim_param for d in value.type.tensor_type.shape.dim]
+    }
+
+
+def _value_infos(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from model.graph.input
+    yield from model.graph.value_info
+    yield from model.graph.output
+
+
+def _is_read(model: onnx.ModelProto, name: str) -> bool:
+    outputs = [output.name for output in model.graph.output]
+    return name in outputs or any(name in node.input for node in model.graph.node)
+
+
+def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    """Make every reader of a value read another one."""
+    for node in model.graph.node:
+        for i, name in enumerate(node.input):
+            if name == old:
+                node.input[i] = new

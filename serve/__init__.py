@@ -1,0 +1,21 @@
+"""Bundles and sessions: an exported model on disk, and in use. Needs numpy and onnxruntime only."""
+
+from .bundle import Bundle
+from .errors import BundleError, InputError, ProviderError, ServeError
+from .graph import Graph
+from .manifest import FileEntry, Manifest, TensorSpec
+from .session import NativeLibraryWarning, Session
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "FileEntry",
+    "Graph",
+    "InputError",
+    "Manifest",
+    "NativeLibraryWarning",
+    "ProviderError",
+    "ServeError",
+    "Session",
+    "TensorSpec",
+]

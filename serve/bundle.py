@@ -1,0 +1,163 @@
+"""Bundle: the directory that holds an exported model, and everything needed to trust and call it.
+
+model.onnx            one file, not optimised for any machine
+weights.safetensors   the same weights for torch
+manifest.json         inputs, outputs, provenance, and the SHA-256 of every other file
+README.md             the model card
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .errors import BundleError
+from .manifest import FileEntry, Manifest
+from .onnx_file import check_model
+
+MODEL, MANIFEST = "model.onnx", "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files are what the manifest says.
+
+    Attributes:
+        path: The directory.
+        manifest: Its manifest.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Bundle":
+        """Open a bundle and check every file against the manifest.
+
+        Raises:
+            BundleError: If there is none, a file is missing, changed, no regular file or outside
+                the directory, or the model holds what is not allowed.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise BundleError(f"no bundle at {root}: there is no such directory")
+        try:
+            text = _read(root, MANIFEST).decode()
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{root / MANIFEST} is damaged: {error}") from error
+        bundle = cls(root, Manifest.from_json(text))
+        for name in bundle.manifest.files:
+            data = bundle.read(name)
+            if name == MODEL:
+                check_model(data)
+        return bundle
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one file, which are the ones the manifest vouches for.
+
+        Raises:
+            BundleError: If they are not.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"the bundle {self.path} has no file {name!r}")
+        entry, data = self.manifest.files[name], _read(self.path, name)
+        if len(data) != entry.bytes:
+            raise BundleError(
+                f"{self.path / name} has {len(data)} bytes, the manifest says {entry.bytes}; "
+                "it was cut short or changed, copy the bundle again"
+            )
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise BundleError(
+                f"{self.path / name} is not the file the manifest describes (its SHA-256 differs); "
+                "it was damaged or changed, copy the bundle again"
+            )
+        return data
+
+    def read_model(self) -> bytes:
+        """Return the bytes of the ONNX file, checked."""
+        data = self.read(MODEL)
+        check_model(data)
+        return data
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the ONNX file."""
+        return self.manifest.files[MODEL].bytes
+
+    @classmethod
+    def write(
+        cls, path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]
+    ) -> "Bundle":
+        """Write a bundle in one step: an interrupted write leaves nothing under the final name.
+
+        A bundle that is there already is replaced; any other directory that holds something is not.
+
+        Args:
+            path: The directory to make.
+            manifest: Its `files` are filled in here.
+            files: Contents by name, model.onnx among them.
+
+        Raises:
+            BundleError: If the path holds something that is no bundle.
+        """
+        root = Path(path)
+        if root.exists() and not (root / MANIFEST).is_file() and not _is_empty_directory(root):
+            raise BundleError(
+                f"{root} exists and is no bundle; choose another place for the export"
+            )
+        entries = {
+            name: FileEntry(hashlib.sha256(data).hexdigest(), len(data))
+            for name, data in files.items()
+        }
+        manifest = replace(manifest, files=entries)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(
+            tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent)
+        )
+        try:
+            for name, data in {**files, MANIFEST: manifest.to_json().encode()}.items():
+                (partial / _plain(name)).write_bytes(data)
+            partial.chmod(0o755)
+            _put_in_place(partial, root)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return cls(root, manifest)
+
+
+def _put_in_place(partial: Path, root: Path) -> None:
+    if not root.exists():
+        partial.rename(root)
+        return
+    old = partial.with_suffix(".old")
+    root.rename(old)
+    partial.rename(root)
+    shutil.rmtree(old)
+
+
+def _is_empty_directory(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _plain(name: str) -> str:
+    """Return a file name that names a file of the directory and nothing else."""
+    if name in ("", ".", "..") or Path(name).name != name or "\\" in name or "\0" in name:
+        raise BundleError(f"{name!r} is no plain file name: a bundle's files lie in its directory")
+    return name
+
+
+def _read(root: Path, name: str) -> bytes:
+    path = root / _plain(name)
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        raise BundleError(f"{root} is no complete bundle: {name} is missing") from None
+    if not stat.S_ISREG(mode):
+        raise BundleError(
+            f"{path} is no regular file: a bundle must not point outside its directory"
+        )
+    return path.read_bytes()

@@ -1,0 +1,90 @@
+"""Graph: edges sorted once, to be passed to many calls."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A graph whose edges are sorted by destination and whose ids are known to be in range.
+
+    Attributes:
+        rowptr: Where the in-edges of each node start, [num_nodes + 1] int64.
+        col: Source of each in-edge, [num_edges] int32.
+        perm: The caller's edge at each position, [num_edges] int64.
+    """
+
+    rowptr: NDArray[np.int64]
+    col: NDArray[np.int32]
+    perm: NDArray[np.int64]
+
+    @classmethod
+    def from_edge_index(cls, edge_index: ArrayLike, num_nodes: int) -> "Graph":
+        """Sort an edge list [2, num_edges] by destination, stably.
+
+        Raises:
+            InputError: If it is no edge list of integers, or an id is outside [0, num_nodes).
+        """
+        edges = check_edge_index(edge_index)
+        check_ids(edges, num_nodes)
+        if num_nodes > np.iinfo(np.int32).max:
+            raise InputError(f"a graph may have 2³¹ - 1 nodes, got {num_nodes}")
+        src, dst = edges
+        # numpy sorts 16-bit integers by counting, wider ones by comparing
+        perm = np.argsort(dst.astype(np.uint16) if num_nodes <= 1 << 16 else dst, kind="stable")
+        rowptr = np.zeros(num_nodes + 1, np.int64)
+        np.cumsum(np.bincount(dst, minlength=num_nodes), out=rowptr[1:])
+        return cls(rowptr, src[perm].astype(np.int32), perm)
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes."""
+        return self.rowptr.size - 1
+
+    @cached_property
+    def edge_index(self) -> NDArray[np.int64]:
+        """The same graph as a sorted edge list, [2, num_edges]."""
+        dst = np.repeat(np.arange(self.num_nodes), np.diff(self.rowptr))
+        return np.stack([self.col.astype(np.int64), dst])
+
+
+def check_edge_index(value: ArrayLike) -> NDArray[np.int64]:
+    """Return an edge list as a contiguous [2, num_edges] int64 array."""
+    edges = np.asarray(value)
+    if edges.dtype not in (np.int64, np.int32):
+        raise InputError(f"edge_index must be int64 or int32, got {edges.dtype}")
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        raise InputError(f"edge_index must have shape [2, num_edges], got {list(edges.shape)}")
+    return np.ascontiguousarray(edges, dtype=np.int64)
+
+
+def check_ids(edges: NDArray[np.int64], num_nodes: int) -> None:
+    """Raise InputError naming the first edge with an id outside [0, num_nodes)."""
+    if edges.size == 0 or (edges.min() >= 0 and edges.max() < num_nodes):
+        return
+    edge = int(((edges < 0) | (edges >= num_nodes)).any(axis=0).argmax())
+    pair = edges[:, edge]
+    role = 0 if not 0 <= pair[0] < num_nodes else 1
+    raise InputError(
+        f"edge {edge} names {('source', 'destination')[role]} {pair[role]}, "
+        f"ids must lie in [0, {num_nodes})"
+    )
+
+
+def check_csr(rowptr: NDArray[np.int64], col: NDArray[np.int32], num_nodes: int) -> None:
+    """Raise InputError unless two arrays are a CSR graph of that many nodes."""
+    if rowptr.ndim != 1 or col.ndim != 1 or rowptr.size != num_nodes + 1:
+        raise InputError(
+            f"rowptr must be [num_nodes + 1] = [{num_nodes + 1}] and col [num_edges], "
+            f"got {list(rowptr.shape)} and {list(col.shape)}"
+        )
+    if rowptr[0] != 0 or rowptr[-1] != col.size or (np.diff(rowptr) < 0).any():
+        raise InputError(f"rowptr must rise from 0 to num_edges = {col.size}")
+    if col.size and (col.min() < 0 or col.max() >= num_nodes):
+        at = int(((col < 0) | (col >= num_nodes)).argmax())
+        raise InputError(f"col[{at}] is {col[at]}, ids must lie in [0, {num_nodes})")

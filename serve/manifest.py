@@ -1,0 +1,129 @@
+"""manifest.json: what a bundle holds and what its model expects, format version 1."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import BundleError
+
+FORMAT = 1
+
+# the arrays that stand for a graph, by the form it is given in
+GRAPH_INPUTS = {"edge_index": ("edge_index",), "csr": ("rowptr", "col"), "none": ()}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of the model.
+
+    Attributes:
+        name: Its name in the ONNX file.
+        dtype: NumPy's name of its type.
+        shape: Sizes; a string is a dimension whose size may differ from call to call.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
+        """Read what `asdict` wrote."""
+        return cls(str(value["name"]), str(value["dtype"]), tuple(value["shape"]))
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle: its SHA-256 in hexadecimal, and its size in bytes."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds.
+
+    Attributes:
+        inputs: Inputs a call must give, in the file's order.
+        outputs: Outputs a call answers with.
+        files: Every other file of the bundle, by name.
+        format: Version of this format.
+        producer: The graphstill version that wrote it.
+        task: What the output means, "node-classification".
+        architecture: Name and arguments of the network, where it is one that graphstill can
+        rebuild.
+        graph: Form of the graph: "edge_index", "csr", or "none" for a model without one.
+        lowering: How aggregation was lowered, "fused".
+        hops: How far an answer looks, in edges; None where it looks at the whole graph.
+        in_degree: Whether the model normalises by degree and takes an optional `in_degree`.
+        class_names: Names of the classes in the order of the logits.
+        feature_names: Names of the features in the order of the columns of x.
+        feature_transform: What training did to raw features, and callers must do too.
+        id_map: SHA-256 of the map from the user's ids to rows, where there is one.
+        parameters: Trainable numbers in all.
+        embedding_parameters: How many of them are embedding tables.
+        accuracy: Measured accuracies, fractions in 0–1, by split.
+        provenance: Where the weights come from: data, method, teacher, seed, versions.
+        limits: Largest sizes a call may have, by dimension.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: dict[str, FileEntry]
+    format: int = FORMAT
+    producer: str = ""
+    task: str = "node-classification"
+    architecture: dict[str, Any] | None = None
+    graph: str = "edge_index"
+    lowering: str = "fused"
+    hops: int | None = None
+    in_degree: bool = False
+    class_names: list[str] | None = None
+    feature_names: list[str] | None = None
+    feature_transform: str | None = None
+    id_map: str | None = None
+    parameters: int = 0
+    embedding_parameters: int = 0
+    accuracy: dict[str, float] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise BundleError(
+                f"the bundle has format {self.format}, this graphstill reads format {FORMAT}; "
+                "export it again, or use the graphstill that wrote it"
+            )
+        if self.graph not in GRAPH_INPUTS:
+            raise BundleError(f"graph must be one of {', '.join(GRAPH_INPUTS)}, got {self.graph!r}")
+        missing = set(GRAPH_INPUTS[self.graph]) - {spec.name for spec in self.inputs}
+        if missing:
+            raise BundleError(f"the manifest lists no input {', '.join(sorted(missing))}")
+        if "model.onnx" not in self.files:
+            raise BundleError("the manifest lists no model.onnx")
+
+    def to_json(self) -> str:
+        """Return the manifest as indented JSON."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Read a manifest; what a later version of this format added is ignored.
+
+        Raises:
+            BundleError: If it is no manifest, or of another format.
+        """
+        try:
+            value = json.loads(text)
+            known = {f.name: value[f.name] for f in fields(cls) if f.name in value}
+            known["inputs"] = tuple(TensorSpec.from_json(v) for v in value["inputs"])
+            known["outputs"] = tuple(TensorSpec.from_json(v) for v in value["outputs"])
+            known["files"] = {
+                str(name): FileEntry(str(entry["sha256"]), int(entry["bytes"]))
+                for name, entry in value["files"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"manifest.json is damaged: {error!r}") from error
+        return cls(**known)

@@ -1,0 +1,279 @@
+"""Session: a bundle made callable."""
+
+import importlib.metadata
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+
+from . import native as native_library
+from .bundle import Bundle
+from .errors import BundleError, InputError, ProviderError
+from .graph import Graph, check_csr, check_edge_index, check_ids
+from .manifest import GRAPH_INPUTS, Manifest, TensorSpec
+
+CPU = "CPUExecutionProvider"
+Array = NDArray[Any]
+
+
+class NativeLibraryWarning(UserWarning):
+    """The C++ operators are missing and the slower portable bodies run."""
+
+
+class Session:
+    """Runs the model of a bundle with ONNX Runtime. Calls may come from many threads at once.
+
+        session = Session("student")
+        logits = session(x=x, edge_index=edge_index)["logits"]
+
+    For many calls on one graph, sort it once: `graph = session.prepare(edge_index, num_nodes)` and
+    `session(x=x, graph=graph)`.
+
+    Args:
+        bundle: A bundle, or the path of one.
+        threads: Threads that one call may use; None means all processors this process may use.
+        providers: ONNX Runtime's execution providers in order of preference; the CPU if None.
+        native: Whether to use the C++ operators where they are installed.
+        validate: Whether to refuse NaN and infinite inputs, at the price of reading them once.
+
+    Raises:
+        BundleError: If the bundle is damaged or not allowed.
+        ProviderError: If the first provider cannot be had.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        native: bool = True,
+        validate: bool = False,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+        self.threads = threads or _usable_processors()
+        self._validate = validate
+        options = _options(self.threads)
+        self.native_operators = native and _register_native(options)
+        self._session = _start(self.bundle, options, list(providers or [CPU]))
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs that a call must give."""
+        return self.bundle.manifest.inputs
+
+    def prepare(self, edge_index: ArrayLike, num_nodes: int) -> Graph:
+        """Sort a graph once, to pass it to many calls in place of edge_index.
+
+        Args:
+            edge_index: Sources and destinations, [2, num_edges], int64 or int32, any order.
+            num_nodes: Number of nodes.
+
+        Raises:
+            InputError: If it is no edge list, or an id is outside [0, num_nodes).
+        """
+        return Graph.from_edge_index(edge_index, num_nodes)
+
+    def __call__(
+        self, inputs: Mapping[str, Any] | None = None, /, **named: Any
+    ) -> dict[str, Array]:
+        """Run the model.
+
+        Args:
+            inputs: Inputs by name.
+            named: The same, as keywords. A graph is given as edge_index, as a `Graph` from
+                `prepare` under any name, or, to a model exported with graph="csr", as rowptr and
+                col. What belongs to an edge follows the order of the edges given.
+
+        Returns:
+            Outputs by name.
+
+        Raises:
+            InputError: If an input is missing, unknown, or of the wrong type, shape or range.
+        """
+        feeds = self._feeds({**(inputs or {}), **named})
+        try:
+            values = cast(list[Array], self._session.run(None, feeds))
+        except Exception as error:
+            raise _explained(error) from error
+        names = [output.name for output in self.bundle.manifest.outputs]
+        return dict(zip(names, values, strict=True))
+
+    def _feeds(self, given: dict[str, Any]) -> dict[str, Array]:
+        graphs = [name for name, value in given.items() if isinstance(value, Graph)]
+        if len(graphs) > 1:
+            raise InputError(f"one graph is enough, got {', '.join(graphs)}")
+        graph = given.pop(graphs[0]) if graphs else None
+        manifest = self.bundle.manifest
+        num_nodes = _num_nodes(manifest.inputs, given)
+        if manifest.graph == "csr" and "edge_index" in given:
+            graph = self.prepare(given.pop("edge_index"), num_nodes)
+        if graph is not None:
+            given = _with_graph(manifest, given, graph, num_nodes)
+        feeds = self._checked(given)
+        if graph is None:
+            self._check_graph(feeds, num_nodes)
+        return feeds
+
+    def _checked(self, given: dict[str, Any]) -> dict[str, Array]:
+        """Return all inputs as arrays that fit the manifest."""
+        specs = {spec.name: spec for spec in self.inputs}
+        optional = {"in_degree"} if self.bundle.manifest.in_degree else set()
+        missing, unknown = specs.keys() - given.keys(), given.keys() - specs.keys() - optional
+        if missing or unknown:
+            wrong = [f"missing {n}" for n in sorted(missing)]
+            wrong += [f"unknown {n}" for n in sorted(unknown)]
+            raise InputError(f"inputs must be {', '.join(specs)}: {', '.join(wrong)}")
+        feeds, sizes = {}, dict[str, int]()
+        for name, spec in specs.items():
+            feeds[name] = _fit(spec, given[name], sizes)
+        if "in_degree" in given:
+            spec = TensorSpec("in_degree", "float32", ("num_nodes",))
+            feeds["in_degree"] = _fit(spec, given["in_degree"], sizes)
+        for dim, limit in self.bundle.manifest.limits.items():
+            if sizes.get(dim, 0) > limit:
+                raise InputError(f"{dim} may be at most {limit}, got {sizes[dim]}")
+        if self._validate:
+            _check_finite(feeds)
+        return feeds
+
+    def _check_graph(self, feeds: dict[str, Array], num_nodes: int) -> None:
+        """Check ids, unless the C++ `csr` checks them while it counts."""
+        form = self.bundle.manifest.graph
+        if form == "csr":
+            check_csr(feeds["rowptr"], feeds["col"], num_nodes)
+        elif form == "edge_index" and not self.native_operators:
+            check_ids(feeds["edge_index"], num_nodes)
+
+
+def _num_nodes(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> int:
+    """Return the size of the inputs' num_nodes dimension."""
+    for spec in specs:
+        if "num_nodes" in spec.shape and spec.name in given:
+            value = np.asarray(given[spec.name])
+            axis = spec.shape.index("num_nodes")
+            if value.ndim > axis:
+                return value.shape[axis]
+    return 0
+
+
+def _with_graph(
+    manifest: Manifest, given: dict[str, Any], graph: Graph, num_nodes: int
+) -> dict[str, Any]:
+    """Return the inputs with the graph's arrays added, and edge inputs in the graph's order."""
+    if graph.num_nodes != num_nodes:
+        raise InputError(f"the graph has {graph.num_nodes} nodes, x has {num_nodes}")
+    arrays = {name: getattr(graph, name) for name in GRAPH_INPUTS[manifest.graph]}
+    if given.keys() & arrays.keys():
+        raise InputError(f"a graph stands for {', '.join(arrays)}: give one or the other")
+    per_edge = {
+        spec.name: np.asarray(given[spec.name])[graph.perm]
+        for spec in manifest.inputs
+        if spec.shape[:1] == ("num_edges",) and spec.name in given
+    }
+    return {**given, **per_edge, **arrays}
+
+
+def _fit(spec: TensorSpec, value: Any, sizes: dict[str, int]) -> Array:
+    """Return one input as an array, checking type and shape and remembering dynamic sizes."""
+    if spec.name == "edge_index":
+        array: Array = check_edge_index(value)
+    else:
+        array = np.asarray(value)
+        if array.dtype != np.dtype(spec.dtype):
+            raise InputError(
+                f"{spec.name} must be {spec.dtype}, got {array.dtype}; "
+                f"convert it: {spec.name}.astype(numpy.{spec.dtype})"
+            )
+    expected = [sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape]
+    fits = array.ndim == len(expected) and all(
+        isinstance(dim, str) or dim == size for dim, size in zip(expected, array.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(map(str, expected))
+        raise InputError(f"{spec.name} must have shape [{shape}], got {list(array.shape)}")
+    sizes |= {d: n for d, n in zip(spec.shape, array.shape, strict=True) if isinstance(d, str)}
+    return np.ascontiguousarray(array)
+
+
+def _check_finite(feeds: Mapping[str, Array]) -> None:
+    for name, array in feeds.items():
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            at = np.unravel_index(int((~np.isfinite(array)).argmax()), array.shape)
+            raise InputError(f"{name}[{', '.join(map(str, at))}] is {array[at]}")
+
+
+def _explained(error: Exception) -> Exception:
+    """Return what an operator of ours says about its inputs as an InputError."""
+    _, found, said = str(error).partition("Status Message: graphstill.")
+    return InputError(said.partition(": ")[2]) if found else error
+
+
+def _usable_processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # a memory pattern is planned for one size and doubles the peak when sizes change
+    options.enable_mem_pattern = False
+    options.log_severity_level = 4  # errors are raised, no need to print them as well
+    return options
+
+
+_warned = False
+
+
+def _register_native(options: onnxruntime.SessionOptions) -> bool:
+    """Register the C++ operators, or say once why there are none."""
+    global _warned
+    try:
+        options.register_custom_ops_library(native_library.library())
+    except FileNotFoundError as reason:
+        if not _warned:
+            _warned = True
+            warnings.warn(
+                f"graphstill's C++ operators are not in use: {reason}. Models run their portable "
+                "bodies, which are right and several times slower.",
+                NativeLibraryWarning,
+                stacklevel=4,
+            )
+        return False
+    return True
+
+
+def _start(
+    bundle: Bundle, options: onnxruntime.SessionOptions, providers: list[str]
+) -> onnxruntime.InferenceSession:
+    wanted, available = providers[0], onnxruntime.get_available_providers()
+    if wanted not in available:
+        raise ProviderError(f"{wanted} is not available, only {', '.join(available)}.{_gpu_hint()}")
+    try:
+        session = onnxruntime.InferenceSession(
+            bundle.read_model(), sess_options=options, providers=providers
+        )
+    except Exception as error:
+        raise BundleError(f"ONNX Runtime cannot load {bundle.path}: {error}") from error
+    if session.get_providers()[0] != wanted:
+        raise ProviderError(f"{wanted} did not start; the session would run on the CPU in silence")
+    return session
+
+
+def _gpu_hint() -> str:
+    names = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
+    if {"onnxruntime", "onnxruntime-gpu"} <= names:
+        return (
+            " onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
+            "pip uninstall both, then pip install onnxruntime-gpu."
+        )
+    return " For a GPU: pip uninstall onnxruntime, then pip install onnxruntime-gpu."
