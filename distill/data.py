@@ -1,0 +1,177 @@
+"""Node classification data: features, a graph, labels, and a split that keeps test labels apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from ..kernels import CSRGraph
+from .errors import DataError
+
+HIDDEN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Disjoint sets of nodes, each a 1-D tensor of node ids: to fit on, to select by, to report."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+
+    def __post_init__(self) -> None:
+        together = torch.cat([self.train, self.val, self.test])
+        if together.unique().numel() != together.numel():
+            raise DataError("train, val and test overlap: a node may be in one of them only")
+        if self.train.numel() == 0 or self.val.numel() == 0:
+            raise DataError("train and val must not be empty: fitting and selection need both")
+
+    @classmethod
+    def per_class(cls, y: Tensor, train: int, val: int, seed: int) -> "Split":
+        """Draw a number of nodes of each class for train and val, the rest being test.
+
+        The protocol of Shchur et al., "Pitfalls of Graph Neural Network Evaluation", 2018.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        parts: tuple[list[Tensor], ...] = ([], [], [])
+        for label in y.unique().tolist():
+            nodes = (y == label).nonzero().squeeze(1)
+            nodes = nodes[torch.randperm(nodes.numel(), generator=generator)]
+            if nodes.numel() < train + val + 1:
+                raise DataError(
+                    f"class {label} has {nodes.numel()} nodes, {train} + {val} for training and "
+                    "validation leave none to test on"
+                )
+            for part, piece in zip(parts, nodes.tensor_split([train, train + val]), strict=True):
+                part.append(piece)
+        return cls(*(torch.cat(part).sort().values for part in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """What training may see: the labels of all other nodes are gone, not merely unused.
+
+    Attributes:
+        x: Features, [N, F] float32.
+        graph: The graph.
+        y: Labels, [N] int64; `HIDDEN` outside train and val.
+        train: Nodes to fit on.
+        val: Nodes to select by.
+        num_classes: Number of classes C.
+    """
+
+    x: Tensor
+    graph: CSRGraph
+    y: Tensor
+    train: Tensor
+    val: Tensor
+    num_classes: int
+
+
+@dataclass(frozen=True, eq=False)
+class NodeData:
+    """A graph whose nodes have features and classes.
+
+    Attributes:
+        name: What it is called.
+        x: Features, [N, F] float32, finite.
+        edge_index: Sources and destinations, [2, E] int64.
+        y: Class of each node, [N] int64, in [0, C).
+        split: Which nodes to fit on, to select by and to report.
+        class_names: Names of the classes, where they have any.
+        feature_transform: What was done to raw features.
+    """
+
+    name: str
+    x: Tensor
+    edge_index: Tensor
+    y: Tensor
+    split: Split
+    class_names: Sequence[str] | None = None
+    feature_transform: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.x.dtype != torch.float32 or self.x.dim() != 2:
+            raise DataError(f"x must be [N, F] float32, got {list(self.x.shape)} {self.x.dtype}")
+        if not bool(self.x.isfinite().all()):
+            node = int((~self.x.isfinite()).any(dim=1).nonzero()[0])
+            raise DataError(f"the features of node {node} hold NaN or infinity")
+        if self.y.shape != self.x.shape[:1] or self.y.dtype != torch.int64:
+            raise DataError(
+                f"y must be [{self.num_nodes}] int64, got {list(self.y.shape)} {self.y.dtype}; "
+                "several labels per node are not covered yet"
+            )
+
+    @classmethod
+    def from_pyg(
+        cls,
+        data: Data,
+        *,
+        name: str = "data",
+        class_names: Sequence[str] | None = None,
+        feature_transform: str | None = None,
+        seed: int = 0,
+    ) -> "NodeData":
+        """Take over a PyG `Data` object.
+
+        Its train_mask, val_mask and test_mask make the split; without them 20 nodes of each class
+        are drawn for training and 30 for validation.
+
+        Raises:
+            DataError: If x, edge_index or y is missing, or something does not fit.
+        """
+        missing = [key for key in ("x", "edge_index", "y") if getattr(data, key, None) is None]
+        if missing:
+            raise DataError(f"{name} has no {', '.join(missing)}")
+        x, edge_index, y = data.x, data.edge_index, data.y
+        assert x is not None
+        assert edge_index is not None
+        assert isinstance(y, Tensor)
+        y = y.squeeze(-1) if y.dim() == 2 and y.shape[1] == 1 else y
+        return cls(
+            name, x.float(), edge_index, y, _split_of(data, y, seed), class_names, feature_transform
+        )
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes N."""
+        return self.x.shape[0]
+
+    @property
+    def num_features(self) -> int:
+        """Width of the features F."""
+        return self.x.shape[1]
+
+    @cached_property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return int(self.y.max()) + 1
+
+    @cached_property
+    def graph(self) -> CSRGraph:
+        """The graph, sorted once."""
+        return CSRGraph.from_edge_index(self.edge_index, self.num_nodes)
+
+    def observed(self) -> Observed:
+        """Return what training may see."""
+        y = torch.full_like(self.y, HIDDEN)
+        for nodes in (self.split.train, self.split.val):
+            y[nodes] = self.y[nodes]
+        return Observed(self.x, self.graph, y, self.split.train, self.split.val, self.num_classes)
+
+    def with_split(self, split: Split) -> "NodeData":
+        """Return the same data under another split."""
+        return replace(self, split=split)
+
+
+def _split_of(data: Data, y: Tensor, seed: int) -> Split:
+    masks = [getattr(data, f"{part}_mask", None) for part in ("train", "val", "test")]
+    if all(mask is None for mask in masks):
+        return Split.per_class(y, train=20, val=30, seed=seed)
+    given = [mask for mask in masks if isinstance(mask, Tensor) and mask.dim() == 1]
+    if len(given) < len(masks):
+        raise DataError("give all of train_mask, val_mask and test_mask, each [N], or none of them")
+    return Split(*(mask.nonzero().squeeze(1) for mask in given))

@@ -1,0 +1,163 @@
+"""Data sets by name: the embedded `digits`, PyG's citation and co-purchase graphs, your own.
+
+A root folder may be read-only: raw files are copied into a cache and PyG works there.
+"""
+
+import filecmp
+import importlib
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch_geometric import transforms
+from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.datasets import Amazon, Coauthor, Planetoid
+from torch_geometric.utils import to_undirected
+
+from .data import NodeData, Split
+from .errors import DataError
+
+# name: PyG's class, PyG's name, folder
+_PYG: dict[str, tuple[Callable[..., InMemoryDataset], str, str]] = {
+    "cora": (Planetoid, "Cora", "planetoid"),
+    "citeseer": (Planetoid, "CiteSeer", "planetoid"),
+    "pubmed": (Planetoid, "PubMed", "planetoid"),
+    "amazon-computers": (Amazon, "Computers", "amazon"),
+    "amazon-photo": (Amazon, "Photo", "amazon"),
+    "coauthor-cs": (Coauthor, "CS", "coauthor"),
+    "coauthor-physics": (Coauthor, "Physics", "coauthor"),
+}
+
+NAMES = ("digits", *_PYG)
+
+
+def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0) -> NodeData:
+    """Load a data set.
+
+    Args:
+        name: One of `NAMES`, or "package.module:function" for a function of yours that returns a
+            PyG `Data` object with x, edge_index, y and, if you like, train_mask, val_mask and
+            test_mask.
+        root: Folder that holds PyG's raw files, for machines without a network: either the data
+            set's own folder, or one that has it as <name>/raw or <family>/<name>/raw. It is only
+            read. Without it PyG downloads into the cache.
+        seed: Seed of the split, where the data set does not bring one.
+
+    Raises:
+        DataError: If there is no such data set, or its files are not where they should be.
+    """
+    if name == "digits":
+        return digits(seed=seed)
+    if ":" in name:
+        return _own(name, seed)
+    if name not in _PYG:
+        raise DataError(
+            f"no data set {name!r}; known are {', '.join(NAMES)}, and package.module:function"
+        )
+    return _from_pyg(name, root, seed)
+
+
+def digits(*, neighbors: int = 8, seed: int = 0) -> NodeData:
+    """Load scikit-learn's 1,797 handwritten digits as a nearest-neighbour graph.
+
+    Nodes are 8 × 8 images, features their 64 grey values scaled to 0-1, classes the ten digits;
+    each image is joined with its nearest neighbours in Euclidean distance, in both directions. Part
+    of the UCI "Optical Recognition of Handwritten Digits" set; nothing is downloaded.
+
+    Args:
+        neighbors: Nearest neighbours of each image.
+        seed: Seed of the split: 20 training and 30 validation images of each digit.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.neighbors import kneighbors_graph
+
+    images: Any = load_digits()
+    pixels = images.data / 16.0
+    adjacency = kneighbors_graph(pixels, neighbors, mode="connectivity").tocoo()
+    pairs = torch.stack(
+        [torch.from_numpy(adjacency.col).long(), torch.from_numpy(adjacency.row).long()]
+    )
+    y = torch.from_numpy(images.target).long()
+    return NodeData(
+        "digits",
+        torch.from_numpy(pixels).float(),
+        to_undirected(pairs, num_nodes=len(y)),
+        y,
+        Split.per_class(y, train=20, val=30, seed=seed),
+        class_names=[str(label) for label in images.target_names],
+        feature_transform="grey values divided by 16",
+    )
+
+
+def cache_folder() -> Path:
+    """Return where raw files and PyG's processed ones are kept: GRAPHSTILL_CACHE, or ~/.cache."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "graphstill"
+    return Path(os.environ.get("GRAPHSTILL_CACHE", default))
+
+
+def _from_pyg(name: str, root: str | os.PathLike[str] | None, seed: int) -> NodeData:
+    dataset, label, family = _PYG[name]
+    folder = cache_folder() / family
+    if root is not None:
+        # PyG lower-cases some names and keeps others
+        if _copy_changed(_find_raw(Path(root), label, family), folder / label / "raw"):
+            shutil.rmtree(folder / label / "processed", ignore_errors=True)
+    with warnings.catch_warnings():
+        # scipy's and torch's remarks on how PyG's files were written
+        warnings.simplefilter("ignore")
+        try:
+            data = dataset(str(folder), label, transform=transforms.NormalizeFeatures())[0]
+        except Exception as error:
+            raise DataError(
+                f"PyG cannot load {label}: {error}; on a machine without a network give a root "
+                f"folder with {family}/{label}/raw"
+            ) from error
+    assert isinstance(data, Data)
+    transform = "torch_geometric.transforms.NormalizeFeatures (rows sum to 1)"
+    return NodeData.from_pyg(data, name=name, feature_transform=transform, seed=seed)
+
+
+def _find_raw(root: Path, label: str, family: str) -> Path:
+    candidates = [root / "raw", root / label / "raw", root / family / label / "raw"]
+    candidates += [path.parent.parent / label.lower() / "raw" for path in candidates[1:]]
+    for path in candidates:
+        if path.is_dir():
+            return path
+    looked = ", ".join(str(path) for path in candidates[:3])
+    raise DataError(f"no raw files of {label} under {root}: looked for {looked}")
+
+
+def _copy_changed(source: Path, target: Path) -> bool:
+    """Copy the files that the target lacks or has otherwise; return whether there were any."""
+    target.mkdir(parents=True, exist_ok=True)
+    changed = False
+    for file in sorted(source.iterdir()):
+        copy = target / file.name
+        if copy.is_file() and filecmp.cmp(file, copy, shallow=False):
+            continue
+        partial = copy.with_name(copy.name + ".partial")
+        shutil.copyfile(file, partial)
+        partial.replace(copy)
+        changed = True
+    return changed
+
+
+def _own(name: str, seed: int) -> NodeData:
+    module_name, _, function_name = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        data = getattr(importlib.import_module(module_name), function_name)()
+    except (ImportError, AttributeError) as error:
+        raise DataError(f"cannot load {name}: {error}") from error
+    finally:
+        sys.path.remove(os.getcwd())
+    if isinstance(data, NodeData):
+        return data
+    if not isinstance(data, Data):
+        raise DataError(f"{name} must return a PyG Data object, it returned {type(data).__name__}")
+    return NodeData.from_pyg(data, name=name, seed=seed)

@@ -1,0 +1,144 @@
+"""The networks that can be trained, distilled and rebuilt by name, with PyG's argument names.
+
+All but GCNII are PyG's own. They are built from PyG's layers and then accelerated, so that weights
+are PyG's and speed is ours.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch_geometric import nn as pyg
+
+from ..kernels import CSRGraph, accelerate
+
+
+class Architecture(BaseModel):
+    """Name and arguments of a network; enough to build it again.
+
+    Attributes:
+        name: One of `NETWORKS`.
+        in_channels: Width of the features F.
+        hidden_channels: Width of the hidden layers.
+        num_layers: Number of layers.
+        out_channels: Number of classes C.
+        arguments: Further arguments of the PyG class: dropout, act, norm, heads, jk, alpha, theta …
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    in_channels: int = Field(gt=0)
+    hidden_channels: int = Field(gt=0)
+    num_layers: int = Field(gt=0)
+    out_channels: int = Field(gt=0)
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class GCNII(torch.nn.Module):
+    """A linear layer, GCN2Conv layers that all see its output, and a linear layer.
+
+    Args:
+        in_channels: Width of the features.
+        hidden_channels: Width of the hidden layers.
+        num_layers: Number of GCN2Conv layers.
+        out_channels: Number of classes.
+        dropout: Dropout on the input of every layer.
+        alpha: Strength of the initial residual.
+        theta: Strength of the identity mapping.
+        shared_weights: See `GCN2Conv`.
+
+    References:
+        Chen et al., "Simple and Deep Graph Convolutional Networks", ICML 2020,
+        https://arxiv.org/abs/2007.02133
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        num_layers: int,
+        out_channels: int,
+        dropout: float = 0.0,
+        alpha: float = 0.1,
+        theta: float = 0.5,
+        shared_weights: bool = True,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.lin_in = torch.nn.Linear(in_channels, hidden_channels)
+        self.convs = torch.nn.ModuleList(
+            pyg.GCN2Conv(hidden_channels, alpha, theta, layer, shared_weights)
+            for layer in range(1, num_layers + 1)
+        )
+        self.act = torch.nn.ReLU()
+        self.lin_out = torch.nn.Linear(hidden_channels, out_channels)
+
+    def forward(self, x: Tensor, edge_index: Tensor | CSRGraph) -> Tensor:
+        """Return logits [N, C] from features [N, F] and a graph."""
+        x = x_0 = self.lin_in(F.dropout(x, self.dropout, self.training)).relu()
+        for conv in self.convs:
+            x = F.dropout(x, self.dropout, self.training)
+            x = self.act(conv(x, x_0, edge_index))
+        return self.lin_out(F.dropout(x, self.dropout, self.training))
+
+
+NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
+    "GCN": pyg.GCN,
+    "GraphSAGE": pyg.GraphSAGE,
+    "GAT": pyg.GAT,
+    "GCNII": GCNII,
+    "MLP": pyg.MLP,
+}
+
+
+def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
+    """Build a network with fresh parameters.
+
+    Args:
+        architecture: What to build.
+        fused: Whether to put the fused layers in; without, it is plain PyG.
+
+    Raises:
+        ValueError: If there is no such network, or it does not take an argument.
+    """
+    if architecture.name not in NETWORKS:
+        raise ValueError(f"no network {architecture.name!r}; known are {', '.join(NETWORKS)}")
+    arguments = architecture.model_dump(exclude={"name", "arguments"})
+    try:
+        module = NETWORKS[architecture.name](**arguments, **architecture.arguments)
+    except TypeError as error:
+        raise ValueError(f"{architecture.name}: {error}") from error
+    if fused:
+        accelerate(module)
+    return module
+
+
+def call(module: torch.nn.Module, x: Tensor, graph: CSRGraph | Tensor) -> Tensor:
+    """Call a network on features and, if it takes one, a graph."""
+    takes_graph = "edge_index" in inspect.signature(module.forward).parameters
+    return module(x, graph) if takes_graph else module(x)
+
+
+def hidden_layers(module: torch.nn.Module) -> list[str]:
+    """Return the taps of a network's hidden layers after their activation, first to last.
+
+    They are the calls of the shared module `act`. Where that is one layer only, the logits are
+    added, so that there is something to choose from.
+
+    Raises:
+        ValueError: If the network has no such module; name the layers yourself then.
+    """
+    if not isinstance(getattr(module, "act", None), torch.nn.Module):
+        raise ValueError(
+            f"{type(module).__name__} has no module `act` to find its hidden layers by; name them"
+        )
+    convs = getattr(module, "convs", None)
+    depth = len(convs) if convs is not None else int(getattr(module, "num_layers", 1))
+    hidden = depth if isinstance(module, GCNII) or getattr(module, "jk_mode", None) else depth - 1
+    taps = [f"act#{i}" for i in range(hidden)]
+    return taps if len(taps) > 1 else [*taps, ""]

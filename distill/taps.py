@@ -1,0 +1,103 @@
+"""Taps: the outputs of layers inside any module, by module path, without changing the module."""
+
+import difflib
+from collections.abc import Sequence
+from types import TracebackType
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from .errors import TapError
+
+
+class Taps:
+    """Observes layers while a module runs.
+
+        with Taps(model, ["convs.0", "act#1"]) as taps:
+            logits = model(x, edge_index)
+        first, second = taps.outputs()
+
+    Args:
+        module: The module to observe.
+        paths: Layers, named as `named_modules` does; "" is the module itself. A layer that runs
+            several times in one forward pass is named with the call that is meant: "act#0".
+
+    Raises:
+        TapError: If there is no such layer. The message names near misses.
+    """
+
+    def __init__(self, module: torch.nn.Module, paths: Sequence[str]) -> None:
+        self.paths = list(paths)
+        self._modules = dict(module.named_modules())
+        self._calls: dict[str, list[Tensor]] = {}
+        self._widths: dict[str, int] = {}
+        self._handles: list[RemovableHandle] = []
+        for path in self.paths:
+            self._find(path)
+
+    def __enter__(self) -> "Taps":
+        self._calls = {}
+        layers = dict.fromkeys(path.partition("#")[0] for path in self.paths)
+        self._handles = [self._watch(layer) for layer in layers]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def outputs(self) -> list[Tensor]:
+        """Return what the layers gave in the last run, in the order of the paths, each [N, width].
+
+        Raises:
+            TapError: If a layer did not run, ran more than once without saying which call is meant,
+                or gave another width than before.
+        """
+        return [self._output(path) for path in self.paths]
+
+    def _watch(self, layer: str) -> RemovableHandle:
+        calls = self._calls.setdefault(layer, [])
+
+        def remember(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise TapError(f"{layer or 'the module'} gave no tensor: {type(output).__name__}")
+            calls.append(output)
+
+        return self._modules[layer].register_forward_hook(remember)
+
+    def _find(self, path: str) -> None:
+        layer, _, call = path.partition("#")
+        if layer not in self._modules:
+            near = difflib.get_close_matches(layer, self._modules, n=3, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise TapError(f"there is no layer {layer!r}{hint}")
+        if call and not call.isdigit():
+            raise TapError(f"{path!r}: after # comes the number of a call, from 0")
+
+    def _output(self, path: str) -> Tensor:
+        layer, _, call = path.partition("#")
+        calls = self._calls.get(layer, [])
+        if not calls:
+            ran = [other for other, seen in self._calls.items() if seen]
+            raise TapError(
+                f"layer {layer!r} did not run"
+                + (f", {', '.join(map(repr, ran))} did" if ran else "")
+                + "; is it called at all, or through another name?"
+            )
+        if not call and len(calls) > 1:
+            raise TapError(
+                f"layer {layer!r} ran {len(calls)} times; say which call is meant: "
+                f"{layer}#0 … {layer}#{len(calls) - 1}"
+            )
+        if int(call or 0) >= len(calls):
+            raise TapError(f"{path!r}: layer {layer!r} ran only {len(calls)} times")
+        output = calls[int(call or 0)]
+        width = self._widths.setdefault(path, output.shape[-1])
+        if output.shape[-1] != width:
+            raise TapError(f"{path!r} gave width {output.shape[-1]}, before it was {width}")
+        return output
