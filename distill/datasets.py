@@ -103,10 +103,9 @@ def cache_folder() -> Path:
 def _from_pyg(name: str, root: str | os.PathLike[str] | None, seed: int) -> NodeData:
     dataset, label, family = _PYG[name]
     folder = cache_folder() / family
-    if root is not None:
-        # PyG lower-cases some names and keeps others
-        if _copy_changed(_find_raw(Path(root), label, family), folder / label / "raw"):
-            shutil.rmtree(folder / label / "processed", ignore_errors=True)
+    target = folder / label
+    if root is not None and _copy_changed(_find_raw(Path(root), label, family), target / "raw"):
+        shutil.rmtree(target / "processed", ignore_errors=True)
     with warnings.catch_warnings():
         # scipy's and torch's remarks on how PyG's files were written
         warnings.simplefilter("ignore")

@@ -1,1 +1,45 @@
-"""Export to ONNX, prove that the export is right, and measure it. Needs torch and onnx."""
+"""Export to ONNX, prove that the export is right, and measure it. Needs torch and onnx.
+
+Names are imported when they are first used: the measuring processes of the harness live in this
+package and must not carry torch where what they measure does not.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import ExportError
+    from .exporter import About, export
+    from .harness import MeasurementError, Report, Row, Settings, measure
+    from .parity import Difference, ParityReport, check_parity
+    from .rebuilding import rebuild
+
+__all__ = [
+    "About",
+    "Difference",
+    "ExportError",
+    "MeasurementError",
+    "ParityReport",
+    "Report",
+    "Row",
+    "Settings",
+    "check_parity",
+    "export",
+    "measure",
+    "rebuild",
+]
+
+_HOMES = {
+    "errors": ("ExportError",),
+    "exporter": ("About", "export"),
+    "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),
+    "parity": ("Difference", "ParityReport", "check_parity"),
+    "rebuilding": ("rebuild",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

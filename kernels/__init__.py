@@ -3,10 +3,10 @@
 Needs torch. Uses Triton on CUDA devices where it is installed.
 """
 
-from .accelerate import Report, accelerate
 from .functional import gat, gcn_norm, spmm
 from .graph import CSRGraph
 from .layers import GATConv, GCN2Conv, GCNConv, SAGEConv
+from .swap import Report, accelerate
 
 __all__ = [
     "CSRGraph",

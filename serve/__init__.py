@@ -2,7 +2,7 @@
 
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError, ServeError
-from .graph import Graph
+from .graph import Graph, in_degree
 from .manifest import FileEntry, Manifest, TensorSpec
 from .session import NativeLibraryWarning, Session
 
@@ -18,4 +18,5 @@ __all__ = [
     "ServeError",
     "Session",
     "TensorSpec",
+    "in_degree",
 ]

@@ -53,6 +53,28 @@ class Graph:
         return np.stack([self.col.astype(np.int64), dst])
 
 
+def in_degree(
+    edge_index: ArrayLike, num_nodes: int, edge_weight: ArrayLike | None = None
+) -> NDArray[np.float32]:
+    """Count in-degrees as GCN normalises by them: weighted, self loop included.
+
+    A node's own loop counts with its weight, with 1 where it has none, and once where it has
+    several. Compute it on the whole graph and pass a subgraph's part of it as the input
+    `in_degree`, so that the subgraph is normalised like the whole graph.
+
+    Returns:
+        [num_nodes].
+    """
+    edges = check_edge_index(edge_index)
+    check_ids(edges, num_nodes)
+    weight = np.ones(edges.shape[1]) if edge_weight is None else np.asarray(edge_weight, np.float64)
+    loop = edges[0] == edges[1]
+    own = np.ones(num_nodes)
+    own[edges[1, loop]] = weight[loop]  # of several loops the last one stays
+    others = np.bincount(edges[1, ~loop], weight[~loop], minlength=num_nodes)
+    return (others + own).astype(np.float32)
+
+
 def check_edge_index(value: ArrayLike) -> NDArray[np.int64]:
     """Return an edge list as a contiguous [2, num_edges] int64 array."""
     edges = np.asarray(value)

@@ -1,0 +1,63 @@
+"""What the harness can measure: functions that load something and return a call without arguments.
+
+Each imports only what its row needs, so that nothing else counts in the row's memory.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Call = Callable[[], Any]
+
+
+def bundle(
+    inputs: Mapping[str, Any],
+    threads: int,
+    *,
+    path: str,
+    native: bool = True,
+    prepared: bool = False,
+) -> Call:
+    """Load a bundle into a `Session`.
+
+    Args:
+        inputs: Inputs of a call, edge_index among them.
+        threads: Threads of the session.
+        path: Where the bundle is.
+        native: Whether to use the C++ operators.
+        prepared: Whether the graph is sorted beforehand, outside the measured call.
+    """
+    from ..serve import Session
+
+    session = Session(path, threads=threads, native=native)
+    names = {spec.name for spec in session.inputs} | {"edge_index"}
+    feeds = {name: value for name, value in inputs.items() if name in names}
+    if session.bundle.manifest.graph == "none":
+        feeds.pop("edge_index", None)
+    elif prepared:
+        feeds["edge_index"] = session.prepare(feeds["edge_index"], len(feeds["x"]))
+    return lambda: session(feeds)
+
+
+def pyg(inputs: Mapping[str, Any], threads: int, *, path: str) -> Call:
+    """Rebuild the network of a bundle in plain PyG, in eager mode, with its weights.
+
+    Args:
+        inputs: Inputs of a call, edge_index among them.
+        threads: Threads of torch.
+        path: Where the bundle is; its manifest must name an architecture.
+    """
+    import torch
+
+    from .rebuilding import rebuild
+
+    torch.set_num_threads(threads)
+    module = rebuild(path)
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    if module.__class__.__name__ == "MLP":
+        tensors.pop("edge_index", None)
+
+    def call() -> Any:
+        with torch.inference_mode():
+            return module(**tensors)
+
+    return call
