@@ -81,6 +81,7 @@ class NodeData:
         edge_index: Sources and destinations, [2, E] int64.
         y: Class of each node, [N] int64, in [0, C).
         split: Which nodes to fit on, to select by and to report.
+        split_name: How the split came about; runs that belong together must agree in it.
         class_names: Names of the classes, where they have any.
         feature_transform: What was done to raw features.
     """
@@ -90,6 +91,7 @@ class NodeData:
     edge_index: Tensor
     y: Tensor
     split: Split
+    split_name: str = "own"
     class_names: Sequence[str] | None = None
     feature_transform: str | None = None
 
@@ -131,8 +133,9 @@ class NodeData:
         assert edge_index is not None
         assert isinstance(y, Tensor)
         y = y.squeeze(-1) if y.dim() == 2 and y.shape[1] == 1 else y
+        split, split_name = _split_of(data, y, seed)
         return cls(
-            name, x.float(), edge_index, y, _split_of(data, y, seed), class_names, feature_transform
+            name, x.float(), edge_index, y, split, split_name, class_names, feature_transform
         )
 
     @property
@@ -167,11 +170,16 @@ class NodeData:
         return replace(self, split=split)
 
 
-def _split_of(data: Data, y: Tensor, seed: int) -> Split:
+def _split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
     masks = [getattr(data, f"{part}_mask", None) for part in ("train", "val", "test")]
     if all(mask is None for mask in masks):
-        return Split.per_class(y, train=20, val=30, seed=seed)
+        return Split.per_class(y, train=20, val=30, seed=seed), per_class_name(20, 30, seed)
     given = [mask for mask in masks if isinstance(mask, Tensor) and mask.dim() == 1]
     if len(given) < len(masks):
         raise DataError("give all of train_mask, val_mask and test_mask, each [N], or none of them")
-    return Split(*(mask.nonzero().squeeze(1) for mask in given))
+    return Split(*(mask.nonzero().squeeze(1) for mask in given)), "given masks"
+
+
+def per_class_name(train: int, val: int, seed: int) -> str:
+    """Return the name of a split drawn by `Split.per_class`."""
+    return f"{train} + {val} per class, seed {seed}"

@@ -19,7 +19,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.datasets import Amazon, Coauthor, Planetoid
 from torch_geometric.utils import to_undirected
 
-from .data import NodeData, Split
+from .data import NodeData, Split, per_class_name
 from .errors import DataError
 
 # name: PyG's class, PyG's name, folder
@@ -89,6 +89,7 @@ def digits(*, neighbors: int = 8, seed: int = 0) -> NodeData:
         to_undirected(pairs, num_nodes=len(y)),
         y,
         Split.per_class(y, train=20, val=30, seed=seed),
+        per_class_name(20, 30, seed),
         class_names=[str(label) for label in images.target_names],
         feature_transform="grey values divided by 16",
     )

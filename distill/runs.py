@@ -1,7 +1,7 @@
 """Runs: a network trained or distilled into a directory, and taken from there again."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from .abkd import ABKD
 from .checkpoint import write_in_one_step
 from .data import NodeData, Observed
-from .errors import TrainingError
+from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
 from .losses import LogitKD, Objective, Pass, Supervised
 from .models import Architecture, build, hidden_layers
@@ -35,10 +35,10 @@ class DistillSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    alpha: float = Field(0.9, ge=0, le=1)
-    temperature: float = Field(1.0, gt=0)
-    beta: float = Field(0.1, ge=0)
-    dim: int = Field(64, gt=0)
+    alpha: float = Field(default=0.9, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0)
+    beta: float = Field(default=0.1, ge=0)
+    dim: int = Field(default=64, gt=0)
     teacher_layers: tuple[str, ...] | None = None
     student_layers: tuple[str, ...] | None = None
 
@@ -52,12 +52,16 @@ class Run:
         architecture: What it is.
         accuracy: Accuracy on train, val and test, 0-1.
         provenance: Where it comes from.
+        class_names: Names of the classes, where they have any.
+        feature_transform: What was done to raw features.
     """
 
     module: torch.nn.Module
     architecture: Architecture
     accuracy: dict[str, float]
     provenance: dict[str, Any]
+    class_names: list[str] | None = None
+    feature_transform: str | None = None
 
 
 def train(
@@ -71,7 +75,12 @@ def train(
     """Train a network on labels alone. Arguments as in `fit`."""
     student = Student(_fresh(architecture, settings))
     objective = Objective({"supervised": (1.0, Supervised())})
-    about = {"architecture": architecture.model_dump(), "data": data.name, "method": "supervised"}
+    about = {
+        "architecture": architecture.model_dump(),
+        "data": data.name,
+        "split": data.split_name,
+        "method": "supervised",
+    }
     result = fit(
         student,
         data.observed(),
@@ -106,7 +115,12 @@ def distill(
         method: What to learn from the teacher.
         directory: Run directory.
         progress: Whether to show a progress bar on a terminal.
+
+    Raises:
+        DataError: If the teacher was trained on other data or another split: it would carry labels
+            that the student is tested on.
     """
+    _check_same_split(teacher, data)
     observed = data.observed()
     module = _fresh(architecture, settings)
     taught, taps = _teacher_pass(teacher.module, observed, method), _student_taps(module, method)
@@ -114,6 +128,7 @@ def distill(
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
+        "split": data.split_name,
         "method": "ABKD" if method.beta else "logit KD",
         "distill": method.model_dump(mode="json"),
         "teacher": teacher.architecture.model_dump(),
@@ -156,7 +171,16 @@ def load(directory: Path, *, fused: bool = True) -> Run:
     architecture = Architecture(**settings["architecture"])
     module = build(architecture, fused=fused)
     module.load_state_dict(weights)
-    return Run(module.eval(), architecture, summary["accuracy"], summary["provenance"])
+    return Run(module=module.eval(), architecture=architecture, **summary)
+
+
+def _check_same_split(teacher: Run, data: NodeData) -> None:
+    known = [teacher.provenance.get(name) for name in ("data", "split")]
+    if known != [data.name, data.split_name]:
+        raise DataError(
+            f"the teacher was trained on {known[0]} ({known[1]}), this is {data.name} "
+            f"({data.split_name}); use the same data and split seed"
+        )
 
 
 def _fresh(architecture: Architecture, settings: TrainSettings) -> torch.nn.Module:
@@ -204,15 +228,20 @@ def _finish(
 ) -> Run:
     accuracy = accuracies(predict(module, data), data)
     provenance = {
-        **{name: about[name] for name in ("data", "method")},
+        **{name: about[name] for name in ("data", "split", "method")},
         "seed": settings.seed,
         "best_epoch": result.epoch,
         "torch": torch.__version__,
     }
     if "teacher" in about:
         provenance["teacher"] = about["teacher"]["name"]
+    summary = {
+        "accuracy": accuracy,
+        "provenance": provenance,
+        "class_names": list(data.class_names) if data.class_names else None,
+        "feature_transform": data.feature_transform,
+    }
     if directory is not None:
-        summary = {"accuracy": accuracy, "provenance": provenance, "training": asdict(result)}
         text = json.dumps(summary, indent=2) + "\n"
         write_in_one_step(directory / SUMMARY, text.encode())
-    return Run(module, architecture, accuracy, provenance)
+    return Run(module=module, architecture=architecture, **summary)

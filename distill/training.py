@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -53,13 +54,13 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(500, gt=0)
-    patience: int = Field(100, gt=0)
-    lr: float = Field(0.01, gt=0)
-    weight_decay: float = Field(5e-4, ge=0)
-    input_dropout: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(default=500, gt=0)
+    patience: int = Field(default=100, gt=0)
+    lr: float = Field(default=0.01, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
     select: Literal["loss", "accuracy"] = "loss"
-    checkpoint_every: int = Field(20, gt=0)
+    checkpoint_every: int = Field(default=20, gt=0)
     seed: int = 0
 
 
@@ -314,12 +315,14 @@ def _finished(module: torch.nn.Module, directory: Path) -> Result:
 
 
 def _bar(show: bool) -> Progress:
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[best]}"),
         TimeRemainingColumn(),
+        console=console,
         transient=True,
-        disable=not show,
+        disable=not (show and console.is_terminal),
     )

@@ -91,6 +91,15 @@ class Measured:
         """The median of the rounds' medians."""
         return statistics.median(self.medians)
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the samples spread so far that their median says little."""
+        return spread(self.samples) > NOISY_SPREAD
+
+    def percentile_seconds(self, percent: int) -> float | None:
+        """Return a percentile of all samples, None where they are too few for it."""
+        return percentile(self.samples, percent)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -246,15 +255,14 @@ def _run(row: Row, inputs: Path, settings: Settings, kind: str) -> dict[str, Any
 
 
 def _summary(row: Measured) -> dict[str, Any]:
-    samples = row.samples
     return {
         "label": row.row.label,
         "target": row.row.target,
         "arguments": row.row.arguments,
         "latency_seconds": row.latency_seconds,
-        "min_seconds": min(samples),
-        "percentiles_seconds": {f"p{p}": percentile(samples, p) for p in (50, 90, 95, 99)},
-        "noisy": spread(samples) > NOISY_SPREAD,
+        "fastest_seconds": min(row.samples),
+        "percentiles_seconds": {f"p{p}": row.percentile_seconds(p) for p in (50, 90, 95, 99)},
+        "noisy": row.is_noisy,
         "memory": row.memory,
         "rounds": row.rounds,
     }

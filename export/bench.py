@@ -1,0 +1,149 @@
+"""bench: bundles side by side, speed never without accuracy and agreement beside it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..serve import Bundle, Session
+from . import plots
+from .harness import Measured, Report, Row
+from .page import Section, write_page
+
+
+def bundle_rows(
+    paths: Sequence[Path], *, pyg: bool = False, native: bool = True, prepared: bool = False
+) -> list[Row]:
+    """Return a row for each bundle, and one for its network in PyG where that is wanted."""
+    rows = []
+    for path, label in zip(paths, _labels(paths), strict=True):
+        arguments = {"path": str(path), "native": native, "prepared": prepared}
+        rows.append(Row(label, "graphstill.export.targets:bundle", arguments))
+        if pyg:
+            rows.append(Row(f"{label}, PyG", "graphstill.export.targets:pyg", {"path": str(path)}))
+    return rows
+
+
+def random_inputs(
+    bundle: Bundle, num_nodes: int, num_edges: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return random features and a random graph that fit a bundle."""
+    rng = np.random.default_rng(seed)
+    sizes = {"num_nodes": num_nodes, "num_edges": num_edges}
+    inputs: dict[str, np.ndarray] = {"edge_index": rng.integers(0, num_nodes, (2, num_edges))}
+    for spec in bundle.manifest.inputs:
+        if spec.dtype == "float32":
+            shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape]
+            inputs[spec.name] = rng.random(shape, np.float32)
+    return inputs
+
+
+def quality(
+    paths: Sequence[Path],
+    inputs: Mapping[str, np.ndarray],
+    labels: np.ndarray | None = None,
+    nodes: np.ndarray | None = None,
+) -> dict[str, dict[str, float]]:
+    """Return what each bundle's answers are worth on the very inputs that are timed.
+
+    Args:
+        paths: The bundles; agreement is with the first.
+        inputs: Inputs of a call.
+        labels: Class of each node.
+        nodes: Nodes to count; all if None.
+
+    Returns:
+        Agreement and, with labels, accuracy, 0-1, by the bundle's label.
+    """
+    answers, first = {}, None
+    for path, label in zip(paths, _labels(paths), strict=True):
+        session = Session(path)
+        names = {spec.name for spec in session.inputs}
+        if session.bundle.manifest.graph == "csr":
+            names.add("edge_index")
+        classes = next(iter(session({n: v for n, v in inputs.items() if n in names}).values()))
+        chosen = classes.argmax(axis=-1)
+        first = chosen if first is None else first
+        where = slice(None) if nodes is None else nodes
+        answers[label] = {"agreement": float((chosen == first).mean())}
+        if labels is not None:
+            answers[label]["accuracy"] = float((chosen == labels)[where].mean())
+    return answers
+
+
+def verdict(report: Report, a: str, b: str) -> str:
+    """Say which of two rows is faster, if the interval says so."""
+    ratio, low, high = report.ratio(a, b)
+    if low > 1:
+        return f"{b} is {ratio:.2f} times as fast as {a} [{low:.2f}, {high:.2f}]"
+    if high < 1:
+        return f"{a} is {1 / ratio:.2f} times as fast as {b} [{1 / high:.2f}, {1 / low:.2f}]"
+    return f"neither {a} nor {b} is faster for certain: ratio {ratio:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of the report's table."""
+    known = report.facts.get("quality", {})
+    header = ["", "latency ms", "p90 ms", "extra MB", "peak MB", "accuracy", "agreement"]
+    return header, [[row.row.label, *_cells(row, known)] for row in report.rows]
+
+
+def write_report_page(report: Report, path: Path, title: str) -> None:
+    """Write report.html."""
+    header, rows = table(report)
+    labels = [row.row.label for row in report.rows]
+    verdicts = [verdict(report, labels[0], label) for label in labels[1:]]
+    sections = [
+        Section("Side by side", "; ".join(verdicts), header, rows),
+        *measurement_sections(report),
+    ]
+    lead = (
+        f"{report.settings.rounds} interleaved rounds, a fresh process for each row and round, "
+        f"{report.settings.threads} threads. Intervals are 95 %, over rounds."
+    )
+    write_page(path, title, lead, sections, footer=machine_line(report))
+
+
+def measurement_sections(report: Report) -> list[Section]:
+    """Return the plots of a report."""
+    text = "Each call answers for the whole graph."
+    return [
+        Section("Latency", text, svg=plots.latency(report.rows)),
+        Section("Memory", "Measured in a pass of its own.", svg=plots.memory(report.rows)),
+        Section("Cold start", "In a fresh process.", svg=plots.phases(report.rows)),
+    ]
+
+
+def machine_line(report: Report) -> str:
+    """Return the machine and versions of a report in one line."""
+    machine = report.machine
+    versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
+    native = "C++ operators" if report.facts.get("native_operators") else "portable operators"
+    noisy = [row.row.label for row in report.rows if row.is_noisy]
+    warning = f" Noisy samples: {', '.join(noisy)}." if noisy else ""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, "
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}, "
+        f"Python {machine['python']}; {versions}; {native}; {machine['time']}; load "
+        f"{machine['load_before']:.1f} before, {machine['load_after']:.1f} after.{warning}"
+    )
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path: its last part, or more of it where that is not enough."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _cells(row: Measured, known: Mapping[str, Mapping[str, float]]) -> list[str]:
+    p90: Any = row.percentile_seconds(90)
+    found = known.get(row.row.label.removesuffix(", PyG"), {})
+    return [
+        f"{1e3 * row.latency_seconds:.3g}",
+        "–" if p90 is None else f"{1e3 * p90:.3g}",
+        f"{row.memory['extra_bytes'] / 1e6:,.1f}",
+        f"{row.memory['peak_bytes'] / 1e6:,.0f}",
+        f"{100 * found['accuracy']:.2f} %" if "accuracy" in found else "–",
+        f"{100 * found['agreement']:.2f} %" if "agreement" in found else "–",
+    ]
