@@ -37,7 +37,7 @@ class DistillSettings(BaseModel):
 
     alpha: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
-    beta: float = Field(default=0.1, ge=0)
+    beta: float = Field(default=0.01, ge=0)
     dim: int = Field(default=64, gt=0)
     teacher_layers: tuple[str, ...] | None = None
     student_layers: tuple[str, ...] | None = None

@@ -110,7 +110,7 @@ def gat_backward(
     rowptr_t, row_t, perm_t = transposed
     row = reference.rows(rowptr, col.numel())
     score = _scores(row, col, alpha_src, alpha_dst, negative_slope, add_self_loops)
-    slope = torch.where(score > 0, 1.0, negative_slope).to(x.dtype)
+    slope = _leaky_slope(score, negative_slope)
     attention = score.sub_(lse.index_select(0, row)).exp_()
     grad, mean = grad.contiguous(), (_heads(grad, lse) * _heads(out, lse)).sum(-1)  # [N, H]
     pairs = zip(_heads(grad, lse).unbind(1), _heads(x, lse).unbind(1), strict=True)
@@ -124,7 +124,7 @@ def gat_backward(
         own = (F.leaky_relu(raw, negative_slope) - lse).exp()
         _heads(dx, own).addcmul_(own.unsqueeze(-1), _heads(grad, own))
         dot = (_heads(grad, own) * _heads(x, own)).sum(-1)
-        dself = own * torch.where(raw > 0, 1.0, negative_slope) * (dot - mean)
+        dself = own * _leaky_slope(raw, negative_slope) * (dot - mean)
         dsrc, ddst = dsrc + dself, ddst + dself
     return dx, dsrc, ddst
 
@@ -142,6 +142,10 @@ def _scores(
     if add_self_loops:  # loops among the edges do not count
         score.masked_fill_((row == col).unsqueeze(-1), -torch.inf)
     return score
+
+
+def _leaky_slope(value: Tensor, negative_slope: float) -> Tensor:
+    return torch.full_like(value, negative_slope).masked_fill_(value > 0, 1.0)
 
 
 def _bag(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:

@@ -109,7 +109,7 @@ def _spmm_setup(ctx, inputs, output) -> None:
     *tensors, _bias, reduce, rowptr_t, row_t, perm_t = inputs
     ctx.save_for_backward(*tensors, rowptr_t, row_t, perm_t)
     ctx.mean = reduce == "mean"
-    if any(ctx.needs_input_grad[4:7]):
+    if any(_needs_grad(ctx, i) for i in (4, 5, 6)):
         raise ValueError(
             "src_scale, dst_scale and self_weight are constants to graphstill::spmm; multiply x, "
             "or fold what is to be trained into weight"
@@ -121,9 +121,9 @@ def _spmm_backward(ctx, grad: Tensor):
     dx = dweight = dbias = None
     edge_scale = dst_scale  # what a row multiplies the sum over its edges by
     if ctx.mean:
-        inverse = rowptr.diff().clamp(min=1).reciprocal().to(x.dtype)
+        inverse = rowptr.diff().clamp(min=1).to(x.dtype).reciprocal()
         edge_scale = inverse if dst_scale is None else inverse * dst_scale
-    if ctx.needs_input_grad[2]:
+    if _needs_grad(ctx, 2):
         if transposed[0] is None:
             transposed = transpose(rowptr, col, x.shape[0])
         rowptr_t, row_t, perm_t = transposed
@@ -141,13 +141,18 @@ def _spmm_backward(ctx, grad: Tensor):
             col,
             _inverse(perm_t),
         )
-    if ctx.needs_input_grad[3]:
+    if _needs_grad(ctx, 3):
         scaled = grad if edge_scale is None else edge_scale.unsqueeze(-1) * grad
         source = x if src_scale is None else src_scale.unsqueeze(-1) * x
         dweight = torch.ops.graphstill.sddmm(rowptr, col, scaled, source)
-    if ctx.needs_input_grad[7]:
+    if _needs_grad(ctx, 7):
         dbias = grad.sum(0)
     return None, None, dx, dweight, None, None, None, dbias, None, None, None, None
+
+
+def _needs_grad(ctx, index: int) -> bool:
+    """Return whether an argument needs a gradient; torch does not list those left at defaults."""
+    return index < len(ctx.needs_input_grad) and ctx.needs_input_grad[index]
 
 
 def _inverse(perm: Tensor) -> Tensor:
@@ -281,7 +286,7 @@ def _gat_backward(ctx, grad: Tensor, _grad_lse: Tensor):
         ctx.negative_slope,
         ctx.add_self_loops,
     )
-    dbias = grad.sum(0) if ctx.needs_input_grad[5] else None
+    dbias = grad.sum(0) if _needs_grad(ctx, 5) else None
     return None, None, dx, dsrc, ddst, dbias, None, None, None, None, None
 
 

@@ -1,0 +1,145 @@
+"""What the commands share: options, data, printing, and what happens when something goes wrong."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...distill import NodeData
+
+out = Console()
+err = Console(stderr=True)
+
+_EXTRAS = {
+    "torch": "train",
+    "torch_geometric": "train",
+    "sklearn": "train",
+    "safetensors": "train",
+    "onnx": "export",
+    "onnxscript": "export",
+    "matplotlib": "export",
+    "jinja2": "export",
+}
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="digits, cora, citeseer, pubmed, amazon-computers, amazon-photo, coauthor-cs, "
+        "coauthor-physics, or package.module:function for a function of yours that returns a PyG "
+        "Data object."
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Folder with PyG's raw files, for machines without a network; only read."),
+]
+SplitSeed = Annotated[int, typer.Option(help="Seed of the split, where the data brings none.")]
+Threads = Annotated[int | None, typer.Option(help="Threads; all processors if not given.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@contextmanager
+def guarded(after_interrupt: str = "") -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr and exit code 2."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        extra = _EXTRAS.get((missing.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        err.print(f"this needs {missing.name}: pip install 'graphstill[{extra}]'", markup=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        err.print(f"interrupted; {after_interrupt}" if after_interrupt else "interrupted")
+        raise typer.Exit(130) from None
+    except (ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not type(error).__module__.startswith("graphstill."):
+            raise  # not one of ours: a defect, show where
+        err.print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(2) from None
+
+
+@contextmanager
+def steps(total: int, title: str) -> Iterator[Callable[[str], None]]:
+    """Show how many of a number of steps are done; call what is given before each."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=total)
+
+        def step(label: str) -> None:
+            bar.update(task, advance=1, description=f"{title} {label}")
+
+        yield step
+
+
+def native_state() -> str:
+    """Return where the C++ operators are, or why they are not in use."""
+    from ...serve import native
+
+    try:
+        return native.library()
+    except FileNotFoundError as reason:
+        return f"not in use, {reason}"
+
+
+def load_data(name: str, root: Path | None, seed: int) -> "NodeData":
+    """Load a data set by name."""
+    from ...distill import load
+
+    return load(name, root, seed=seed)
+
+
+def load_inputs(
+    data: str | None, root: Path | None, seed: int
+) -> tuple["dict[str, np.ndarray] | None", "np.ndarray | None", "np.ndarray | None"]:
+    """Return a call's inputs, and labels and test nodes where the data has them."""
+    if data is None:
+        return None, None, None
+    if data.endswith(".npz"):
+        import numpy as np
+
+        with np.load(data, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}, None, None
+    loaded = load_data(data, root, seed)
+    inputs = {"x": loaded.x.numpy(), "edge_index": loaded.edge_index.numpy()}
+    return inputs, loaded.y.numpy(), loaded.split.test.numpy()
+
+
+def imported(path: str) -> Any:
+    """Return what a function of the user's, package.module:function, returns."""
+    import importlib
+
+    sys.path.insert(0, str(Path.cwd()))
+    module, _, function = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"cannot load {path}: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def print_table(header: list[str], rows: list[list[str]], title: str = "") -> None:
+    """Print a table, the first column to the left and the others to the right."""
+    table = Table(title=title or None)
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)

@@ -1,0 +1,27 @@
+import os
+
+import pytest
+
+# before anything imports triton: without a GPU its kernels run in the interpreter
+if not os.path.exists("/dev/nvidia0"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uninitialised floating-point memory holds NaN, so that reading it shows."""
+    for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
+        original = getattr(owner, name)
+
+        def poison(*args: object, _original: object = original, **kwargs: object) -> torch.Tensor:
+            tensor = _original(*args, **kwargs)  # type: ignore[operator]
+            return tensor.fill_(torch.nan) if tensor.is_floating_point() else tensor
+
+        monkeypatch.setattr(owner, name, poison)

@@ -1,0 +1,50 @@
+"""The operators as torch's compiler and exporter see them."""
+
+import pytest
+import torch
+
+from cases import GRAPHS
+from graphstill.kernels import CSRGraph, GCNConv, reference
+
+
+def arguments(operator: str) -> tuple[object, ...]:
+    edge_index, num_nodes = GRAPHS["usual"]
+    rowptr, col, _ = reference.csr(edge_index, num_nodes, num_nodes)
+    x = torch.randn(num_nodes, 6, requires_grad=True)
+    scores = torch.randn(2, num_nodes, 2)
+    weight = torch.rand(col.numel(), requires_grad=True)
+    return {
+        "csr": (edge_index, num_nodes, num_nodes),
+        "gcn_norm": (rowptr, col, None, None, 1.0, True),
+        "spmm": (rowptr, col, x, weight),
+        "sddmm": (rowptr, col, x, x),
+        "gat": (rowptr, col, x, *scores.requires_grad_(), None, 0.2, True),
+    }[operator]
+
+
+@pytest.mark.parametrize("operator", ["csr", "gcn_norm", "spmm", "sddmm", "gat"])
+@pytest.mark.filterwarnings("ignore")
+def test_opcheck(operator: str) -> None:
+    torch.library.opcheck(getattr(torch.ops.graphstill, operator).default, arguments(operator))
+
+
+def test_a_layer_exports_with_dynamic_sizes() -> None:
+    edge_index, num_nodes = GRAPHS["usual"]
+    layer = GCNConv(4, 3).eval()
+    dims = {"num_nodes": torch.export.Dim("n", min=1), "num_edges": torch.export.Dim("e", min=0)}
+    with torch.no_grad():
+        program = torch.export.export(
+            layer,
+            (torch.randn(num_nodes, 4), edge_index),
+            dynamic_shapes=({0: dims["num_nodes"]}, {1: dims["num_edges"]}),
+        )
+    for name in ("a hub", "no edges", "one node"):
+        edges, count = GRAPHS[name]
+        x = torch.randn(count, 4)
+        torch.testing.assert_close(program.module()(x, edges), layer(x, edges))
+
+
+def test_a_graph_can_be_moved() -> None:
+    edge_index, num_nodes = GRAPHS["usual"]
+    graph = CSRGraph.from_edge_index(edge_index, num_nodes).to("cpu")
+    assert (graph.num_nodes, graph.num_edges) == (num_nodes, edge_index.shape[1])
