@@ -101,11 +101,7 @@ class NodeData:
         if not bool(self.x.isfinite().all()):
             node = int((~self.x.isfinite()).any(dim=1).nonzero()[0])
             raise DataError(f"the features of node {node} hold NaN or infinity")
-        if self.y.shape != self.x.shape[:1] or self.y.dtype != torch.int64:
-            raise DataError(
-                f"y must be [{self.num_nodes}] int64, got {list(self.y.shape)} {self.y.dtype}; "
-                "several labels per node are not covered yet"
-            )
+        _check_labels(self.y, self.num_nodes)
 
     @classmethod
     def from_pyg(
@@ -133,6 +129,7 @@ class NodeData:
         assert edge_index is not None
         assert isinstance(y, Tensor)
         y = y.squeeze(-1) if y.dim() == 2 and y.shape[1] == 1 else y
+        _check_labels(y, len(x))
         split, split_name = _split_of(data, y, seed)
         return cls(
             name, x.float(), edge_index, y, split, split_name, class_names, feature_transform
@@ -168,6 +165,14 @@ class NodeData:
     def with_split(self, split: Split) -> "NodeData":
         """Return the same data under another split."""
         return replace(self, split=split)
+
+
+def _check_labels(y: Tensor, num_nodes: int) -> None:
+    if tuple(y.shape) != (num_nodes,) or y.dtype != torch.int64:
+        raise DataError(
+            f"y must be [{num_nodes}] int64, got {list(y.shape)} {y.dtype}; "
+            "several labels per node are not covered yet"
+        )
 
 
 def _split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:

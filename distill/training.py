@@ -152,6 +152,7 @@ def fit(
             return _finished(module, directory)
         if (directory / CHECKPOINT).is_file():
             state = _resume(directory, module, objective, optimizer)
+        _cut_metrics(directory / METRICS, state.epoch)
     watched = Taps(module, student.taps)
     with _bar(progress) as bar:
         task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
@@ -285,7 +286,6 @@ def _resume(
         torch.set_rng_state(tensors["generator"]["cpu"])
     except (KeyError, RuntimeError, ValueError) as error:
         raise TrainingError(f"{directory / CHECKPOINT} does not fit this run: {error}") from error
-    _cut_metrics(directory / METRICS, epoch)
     return _State(epoch, Result(**checkpoint.facts["best"]), tensors["best"])
 
 

@@ -160,6 +160,7 @@ def _short(value: float) -> str:
 
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
-    figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", bbox_inches="tight", metadata=nothing)
     text = file.getvalue()
     return text[text.index("<svg") :]

@@ -172,11 +172,16 @@ def _with_graph(
     arrays = {name: getattr(graph, name) for name in GRAPH_INPUTS[manifest.graph]}
     if given.keys() & arrays.keys():
         raise InputError(f"a graph stands for {', '.join(arrays)}: give one or the other")
-    per_edge = {
-        spec.name: np.asarray(given[spec.name])[graph.perm]
-        for spec in manifest.inputs
-        if spec.shape[:1] == ("num_edges",) and spec.name in given
-    }
+    per_edge = {}
+    for spec in manifest.inputs:
+        if spec.shape[:1] == ("num_edges",) and spec.name in given:
+            value = np.asarray(given[spec.name])
+            if value.shape[:1] != graph.perm.shape:
+                raise InputError(
+                    f"{spec.name} must have shape [{len(graph.perm)}, …], one for each edge, "
+                    f"got {list(value.shape)}"
+                )
+            per_edge[spec.name] = value[graph.perm]
     return {**given, **per_edge, **arrays}
 
 

@@ -11,7 +11,9 @@
 
 // arch=<processor> would be matched by name, which leaves other makers' chips with the slowest
 // clone; levels and features are matched by what the chip can do
-#if !defined(__x86_64__) || !defined(__linux__) || !defined(__GNUC__)
+#if defined(GRAPHSTILL_CLONES)
+// chosen on the command line: one instruction set, to test it on a machine that has better
+#elif !defined(__x86_64__) || !defined(__linux__) || !defined(__GNUC__)
 #define GRAPHSTILL_CLONES
 #elif defined(__clang__) || __GNUC__ >= 12
 #define GRAPHSTILL_CLONES \

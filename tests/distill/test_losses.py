@@ -1,0 +1,110 @@
+"""The losses against their formulas."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphstill.distill import ABKD, LogitKD, Objective, Observed, Pass, Supervised, digits
+
+N, C = 30, 4
+
+
+@pytest.fixture
+def data() -> Observed:
+    full = digits().observed()
+    y = torch.arange(N) % C
+    return Observed(torch.randn(N, 3), full.graph, y, torch.arange(10), torch.arange(10, 20), C)
+
+
+def layers(*widths: int) -> list[Tensor]:
+    return [torch.randn(N, width, dtype=torch.float64, requires_grad=True) for width in widths]
+
+
+def test_supervised_reads_training_nodes_only(data: Observed) -> None:
+    logits = torch.randn(N, C, requires_grad=True)
+    loss = Supervised()(Pass(logits), None, data)
+    torch.testing.assert_close(loss, F.cross_entropy(logits[:10], data.y[:10]))
+    loss.backward()
+    assert logits.grad is not None
+    assert bool((logits.grad[10:] == 0).all())
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_logit_kd_is_the_mean_divergence_of_rows(temperature: float, data: Observed) -> None:
+    student, teacher = torch.randn(2, N, C, dtype=torch.float64)
+    p, q = (teacher / temperature).softmax(-1), (student / temperature).softmax(-1)
+    wanted = temperature**2 * (p * (p / q).log()).sum(-1).mean()
+    got = LogitKD(temperature)(Pass(student), Pass(teacher), data)
+    torch.testing.assert_close(got, wanted)
+    assert LogitKD(temperature)(Pass(teacher), Pass(teacher), data).abs() < 1e-12
+
+
+def test_abkd_is_its_formula(data: Observed) -> None:
+    teacher, student = layers(5, 7, 9), layers(4, 6)
+    term = ABKD([5, 7, 9], [4, 6], dim=8).double()
+    wanted = torch.zeros((), dtype=torch.float64)
+    for i, t in enumerate(teacher):
+        scores, distances = [], []
+        for j, s in enumerate(student):
+            query = term.attention_teacher[i].weight @ t.mean(0)
+            key = term.attention_student[j].weight @ s.mean(0)
+            scores.append(query @ key / 8**0.5)
+            a = term.subspace.weight @ (term.embedding_teacher[i].weight @ t.mean(0))
+            b = term.subspace.weight @ (term.embedding_student[j].weight @ s.mean(0))
+            distances.append((a / a.norm() - b / b.norm()).square().sum())
+        wanted = wanted + (torch.stack(scores).softmax(0) * torch.stack(distances)).sum()
+    logits = torch.zeros(N, C)
+    got = term(Pass(logits, student), Pass(logits, teacher), data)
+    torch.testing.assert_close(got, wanted / len(teacher))
+
+
+def test_abkd_attends_over_student_layers() -> None:
+    term = ABKD([5, 7, 9], [4, 6]).double()
+    attention = term.attention(layers(4, 6), layers(5, 7, 9))
+    assert attention.shape == (3, 2)
+    torch.testing.assert_close(attention.sum(dim=1), torch.ones(3, dtype=torch.float64))
+
+
+def test_abkd_trains_the_student_and_its_own_maps(data: Observed) -> None:
+    teacher, student = [t.detach() for t in layers(5, 7)], layers(4)
+    term = ABKD([5, 7], [4]).double()
+    term(Pass(torch.zeros(N, C), student), Pass(torch.zeros(N, C), teacher), data).backward()
+    assert student[0].grad is not None
+    assert float(student[0].grad.abs().sum()) > 0
+    for name, parameter in term.named_parameters():
+        assert parameter.grad is not None, name
+
+
+def test_abkd_of_a_layer_with_itself_is_zero_where_maps_agree() -> None:
+    (layer,) = layers(6)
+    term = ABKD([6], [6]).double()
+    term.embedding_student[0].load_state_dict(term.embedding_teacher[0].state_dict())
+    torch.testing.assert_close(
+        term.dissimilarity([layer], [layer]), torch.zeros(1, 1, dtype=torch.float64)
+    )
+
+
+def test_an_objective_weighs_and_names(data: Observed) -> None:
+    student, teacher = Pass(torch.randn(N, C)), Pass(torch.randn(N, C))
+    objective = Objective(
+        {"labels": (0.25, Supervised()), "soft": (0.5, LogitKD()), "off": (0.0, Supervised())}
+    )
+    losses = objective(student, teacher, data)
+    assert set(losses) == {"labels", "soft", "total"}
+    torch.testing.assert_close(losses["total"], 0.25 * losses["labels"] + 0.5 * losses["soft"])
+
+
+def test_what_needs_a_teacher_says_so(data: Observed) -> None:
+    for term in (LogitKD(), ABKD([3], [3])):
+        with pytest.raises(ValueError, match="needs a teacher"):
+            term(Pass(torch.zeros(N, C), layers(3)), None, data)
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ValueError, match="temperature"):
+        LogitKD(0.0)
+    with pytest.raises(ValueError, match="at least one term"):
+        Objective({"off": (0.0, Supervised())})
+    with pytest.raises(ValueError, match="at least one layer"):
+        ABKD([], [3])
