@@ -41,7 +41,11 @@ def export(
             print(manifest.to_json(), end="")
             return
         shapes = ", ".join(f"{s.name} {list(s.shape)}" for s in manifest.inputs)
-        out.print(f"{bundle.path}: {bundle.size_bytes:,} bytes, inputs {shapes}", highlight=False)
+        out.print(
+            f"{bundle.path}: {bundle.size_bytes:,} bytes, inputs {shapes}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def check(
@@ -85,9 +89,13 @@ def check(
                 for d in report.differences
             ]
             print_table(header, rows, title=f"{bundle} against PyG in float64")
-            out.print(f"C++ operators: {native_state()}", highlight=False)
+            out.print(f"C++ operators: {native_state()}", highlight=False, soft_wrap=True)
             verdict = "all cases pass" if report.ok else f"{len(report.failures)} cases FAILED"
-            out.print(f"{verdict}, largest error {report.max_abs_error:.1e}", highlight=False)
+            out.print(
+                f"{verdict}, largest error {report.max_abs_error:.1e}",
+                highlight=False,
+                soft_wrap=True,
+            )
         if not report.ok:
             raise typer.Exit(1)
 

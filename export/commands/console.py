@@ -56,15 +56,20 @@ def guarded(after_interrupt: str = "") -> Iterator[None]:
         extra = _EXTRAS.get((missing.name or "").partition(".")[0])
         if extra is None:
             raise
-        err.print(f"this needs {missing.name}: pip install 'graphstill[{extra}]'", markup=False)
+        err.print(
+            f"this needs {missing.name}: pip install 'graphstill[{extra}]'",
+            markup=False,
+            soft_wrap=True,
+        )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        err.print(f"interrupted; {after_interrupt}" if after_interrupt else "interrupted")
+        said = f"interrupted; {after_interrupt}" if after_interrupt else "interrupted"
+        err.print(said, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not type(error).__module__.startswith("graphstill."):
             raise  # not one of ours: a defect, show where
-        err.print(f"error: {error}", style="red", markup=False, highlight=False)
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 

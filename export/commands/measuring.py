@@ -22,14 +22,16 @@ def demo(
     with guarded():
         from ..demo import headline, run_demo, table
 
-        summary = run_demo(out_dir, say=lambda text: err.print(text, highlight=False))
+        summary = run_demo(
+            out_dir, say=lambda text: err.print(text, highlight=False, soft_wrap=True)
+        )
         if as_json:
             print(json.dumps(summary, indent=2))
             return
         print_table(*table(summary), title="teacher and student on digits")
         for value, label in headline(summary):
-            out.print(f"[bold]{value:>9}[/bold]  {label}", highlight=False)
-        out.print(f"\nopen {out_dir / 'report.html'}", highlight=False)
+            out.print(f"[bold]{value:>9}[/bold]  {label}", highlight=False, soft_wrap=True)
+        out.print(f"\nopen {out_dir / 'report.html'}", highlight=False, soft_wrap=True)
         if not summary["parity"]["ok"]:
             raise typer.Exit(1)
 
@@ -91,4 +93,4 @@ def bench(
             out.print(
                 benches.verdict(report, report.rows[0].row.label, row.row.label), highlight=False
             )
-        out.print(f"open {out_dir / 'report.html'}", highlight=False)
+        out.print(f"open {out_dir / 'report.html'}", highlight=False, soft_wrap=True)

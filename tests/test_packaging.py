@@ -1,0 +1,119 @@
+"""The wheel: from the sdist, without torch, with and without a compiler or the library."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from torch_geometric import nn as pyg
+
+from graphstill.export import export
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = "graphstill/serve/native/libgraphstill_ort.so"
+
+# by its path: with the root on sys.path our folders would shadow packages of the same names
+_spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+assert _spec is not None
+assert _spec.loader is not None
+hatch_build = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(hatch_build)
+
+
+def build(out: Path, *, path: str | None = None) -> Path:
+    """Build sdist and wheel of a copy of the tree, with only `path` to find a compiler in."""
+    tree = out / "tree"
+    ignored = shutil.ignore_patterns(".venv", ".git", "*.so", "__pycache__", "demo", "runs")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tree)]
+    environment = {**os.environ, **({"PATH": path, "CXX": ""} if path is not None else {})}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "b"
+    torch.manual_seed(0)
+    export(pyg.GAT(6, 8, 2, 3, heads=2), (torch.rand(4, 6), torch.randint(0, 4, (2, 9))), path)
+    return path
+
+
+def test_the_wheel_holds_all_folders_and_the_library(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in ("kernels/ops.py", "distill/abkd.py", "export/page.html.j2", "serve/session.py"):
+        assert f"graphstill/{name}" in names
+    assert LIBRARY in names
+    assert wheel.name.startswith("graphstill-")
+    assert "py3-none-linux" in wheel.name
+    assert not any(name.startswith(("kernels/", "tests/", "src/")) for name in names)
+
+
+def test_without_a_compiler_the_wheel_is_pure(tmp_path: Path) -> None:
+    wheel = build(tmp_path, path="")
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert LIBRARY not in zipfile.ZipFile(wheel).namelist()
+
+
+def test_a_source_that_does_not_compile_says_why(tmp_path: Path) -> None:
+    (tmp_path / "broken.cpp").write_text("int main( {")
+    said = hatch_build.compile_library(tmp_path, tmp_path / "lib.so")
+    assert "error" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["broken.cpp"]
+
+
+def test_a_bundle_runs_where_there_is_no_torch(wheel: Path, bundle: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True)
+    installed = subprocess.run(
+        [python, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "torch" not in installed
+    assert "onnx==" not in installed
+
+    def embed() -> subprocess.CompletedProcess[str]:
+        command = [python, str(ROOT / "examples" / "embed.py"), str(bundle)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    with_library = embed()
+    assert with_library.stdout.count("class") == 5
+    assert with_library.stderr == ""
+    (library,) = (tmp_path / "venv").rglob("libgraphstill_ort.so")
+    library.unlink()
+    without = embed()
+    assert without.stdout == with_library.stdout
+    assert "C++ operators are not in use" in without.stderr
+    said = subprocess.run(
+        [tmp_path / "venv" / "bin" / "graphstill"], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 2
+    assert "pip install 'graphstill[cli]'" in said.stderr
+
+
+@pytest.mark.parametrize("level", ["x86-64", "x86-64-v3"])
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="instruction sets of x86-64")
+def test_other_instruction_sets_compute_the_same(level: str, tmp_path: Path) -> None:
+    flags = [*hatch_build.FLAGS, "-DGRAPHSTILL_CLONES=", f"-march={level}"]
+    sources = sorted(map(str, (ROOT / "serve" / "native").glob("*.cpp")))
+    library = tmp_path / "lib.so"
+    subprocess.run(["g++", *flags, *sources, "-o", str(library)], check=True)
+    environment = {**os.environ, "GRAPHSTILL_TEST_LIBRARY": str(library)}
+    tests = ROOT / "tests" / "export" / "test_onnx_operators.py"
+    chosen = "C++ and (test_spmm or test_gat) and not portable and not threads2"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, str(tests)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
