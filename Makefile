@@ -16,8 +16,8 @@ demo: $(VENV)/installed-all  ## distil, export, prove and measure a student on r
 test: $(VENV)/installed-dev  ## format, lint, types, import contracts and the tests of minutes
 	scripts/check
 
-test-all: $(VENV)/installed-dev  ## the same, and the long tests
-	scripts/check --all
+test-all: test  ## the same, then the long tests
+	scripts/check --slow
 
 format: $(VENV)/installed-dev  ## put the code into shape
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

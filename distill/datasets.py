@@ -33,6 +33,9 @@ _PYG: dict[str, tuple[Callable[..., InMemoryDataset], str, str]] = {
     "coauthor-physics": (Coauthor, "Physics", "coauthor"),
 }
 
+# the citation sets are trained on rows that sum to 1 since GCN's own paper; the others as they are
+_TRANSFORMS = {"planetoid": transforms.NormalizeFeatures()}
+
 NAMES = ("digits", *_PYG)
 
 
@@ -111,15 +114,16 @@ def _from_pyg(name: str, root: str | os.PathLike[str] | None, seed: int) -> Node
         # scipy's and torch's remarks on how PyG's files were written
         warnings.simplefilter("ignore")
         try:
-            data = dataset(str(folder), label, transform=transforms.NormalizeFeatures())[0]
+            data = dataset(str(folder), label, transform=_TRANSFORMS.get(family))[0]
         except Exception as error:
             raise DataError(
                 f"PyG cannot load {label}: {error}; on a machine without a network give a root "
                 f"folder with {family}/{label}/raw"
             ) from error
     assert isinstance(data, Data)
-    transform = "torch_geometric.transforms.NormalizeFeatures (rows sum to 1)"
-    return NodeData.from_pyg(data, name=name, feature_transform=transform, seed=seed)
+    transform = _TRANSFORMS.get(family)
+    described = None if transform is None else f"torch_geometric.transforms.{transform!r}"
+    return NodeData.from_pyg(data, name=name, feature_transform=described, seed=seed)
 
 
 def _find_raw(root: Path, label: str, family: str) -> Path:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .harness import MeasurementError, Report, Row, Settings, measure
     from .parity import Difference, ParityReport, check_parity
     from .rebuilding import rebuild
+    from .runs import export_run
 
 __all__ = [
     "About",
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "check_parity",
     "export",
+    "export_run",
     "measure",
     "rebuild",
 ]
@@ -35,6 +37,7 @@ _HOMES = {
     "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),
+    "runs": ("export_run",),
 }
 
 

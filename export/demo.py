@@ -30,11 +30,11 @@ from ..distill import (
 from ..serve import Bundle, Session
 from . import plots
 from .bench import machine_line, measurement_sections
-from .exporter import About, export
 from .harness import Report, Row, Settings, measure
 from .page import Section, write_page
 from .parity import ParityReport, check_parity
 from .rebuilding import rebuild
+from .runs import export_run
 
 SEEDS = (0, 1, 2)
 TEACHER, STUDENT, PYG = "teacher", "student", "teacher in PyG"
@@ -68,9 +68,7 @@ def run_demo(
     data = digits()
     say(f"digits: {data.num_nodes} images, {data.edge_index.shape[1]} edges, {data.split_name}")
     arms = _train(data, out / "runs", say, progress)
-    bundles = {
-        name: _export(getattr(arms, name)[0], data, out / name) for name in (TEACHER, STUDENT)
-    }
+    bundles = {name: export_run(getattr(arms, name)[0], out / name) for name in (TEACHER, STUDENT)}
     say("exported both; proving the exports")
     parity = {name: check_parity(rebuild(bundle), bundle) for name, bundle in bundles.items()}
     say("measuring both, in turns and in fresh processes")
@@ -120,17 +118,6 @@ def _train(data: NodeData, folder: Path, say: Callable[[str], None], progress: b
         )
         arms.alone.append(train(student, data, fast, directory=where["alone"], progress=progress))
     return arms
-
-
-def _export(run: Run, data: NodeData, path: Path) -> Bundle:
-    about = About(
-        architecture=run.architecture.model_dump(),
-        class_names=run.class_names,
-        feature_transform=run.feature_transform,
-        accuracy=run.accuracy,
-        provenance=run.provenance,
-    )
-    return export(run.module, (data.x, data.edge_index), path, about=about)
 
 
 def _measure(bundles: dict[str, Bundle], data: NodeData, threads: int) -> Report:

@@ -36,7 +36,8 @@ def latency(rows: Sequence[Measured]) -> str:
         for y, (row, color) in enumerate(_colored(rows)):
             samples = 1e3 * np.array(row.samples)
             jitter = y + noise.uniform(-0.25, 0.25, len(samples))
-            axes.scatter(samples, jitter, s=7, color=color, alpha=0.25, linewidths=0)
+            # thousands of dots: as an image inside the plot
+            axes.scatter(samples, jitter, s=7, color=color, alpha=0.25, lw=0, rasterized=True)
             axes.scatter(1e3 * np.array(row.medians), [y] * len(row.medians), s=26, color=color)
             median = 1e3 * row.latency_seconds
             axes.annotate(
@@ -59,7 +60,8 @@ def memory(rows: Sequence[Measured]) -> str:
             loaded, extra = row.memory["loaded_bytes"] / 1e6, row.memory["extra_bytes"] / 1e6
             axes.barh(y, loaded, height=0.5, color=color, alpha=0.3)
             axes.barh(y, extra, left=loaded, height=0.5, color=color)
-            axes.text(loaded + extra, y, f"  {loaded:,.0f} + {extra:,.0f} MB", va="center")
+            text, end = f"{loaded:,.0f} + {extra:,.0f} MB", (loaded + extra, y)
+            axes.annotate(text, end, (5, 0), textcoords="offset points", va="center")
         axes.set_xlabel("process memory in MB (pale: after loading, dark: extra during calls)")
         axes.margins(x=0.25)
         axes.set_xlim(left=0)
@@ -81,7 +83,7 @@ def phases(rows: Sequence[Measured]) -> str:
             bars = axes.barh(places, values, height=0.23, color=_COLORS[i], label=label)
             axes.bar_label(bars, [_short(v) for v in values], padding=3, fontsize=8)
         _log_axis(axes, "ms")
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names))
         _name_rows(axes, [row.row.label for row in rows])
         return _svg(figure)
 
@@ -161,6 +163,6 @@ def _short(value: float) -> str:
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", bbox_inches="tight", metadata=nothing)
+    figure.savefig(file, format="svg", bbox_inches="tight", metadata=nothing, dpi=200)
     text = file.getvalue()
     return text[text.index("<svg") :]

@@ -1,10 +1,11 @@
 """Export a training run."""
 
+import os
 from pathlib import Path
 
 import torch
 
-from ..distill import load_run
+from ..distill import Run, load_run
 from ..serve import Bundle
 from .exporter import About, export
 
@@ -12,20 +13,25 @@ _EXAMPLE_NODES, _EXAMPLE_EDGES = 5, 9
 
 
 def export_run(
-    directory: Path, path: Path, *, graph: str = "edge_index", lowering: str = "fused"
+    run: Run | str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    graph: str = "edge_index",
+    lowering: str = "fused",
 ) -> Bundle:
-    """Export a finished run of `distill.train` or `distill.distill`.
+    """Export what `distill.train` or `distill.distill` made, with all that is known of it.
 
     Args:
-        directory: The run.
+        run: The run, or the directory of a finished one.
         path: The bundle to write.
         graph: See `export`.
         lowering: See `export`.
 
     Raises:
-        TrainingError: If there is no finished run.
+        TrainingError: If the directory holds no finished run.
+        ExportError: See `export`.
     """
-    run = load_run(directory, fused=False)
+    run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
     about = About(
         architecture=run.architecture.model_dump(),
         class_names=run.class_names,
@@ -33,7 +39,8 @@ def export_run(
         accuracy=run.accuracy,
         provenance=run.provenance,
     )
-    example = {"x": torch.rand(_EXAMPLE_NODES, run.architecture.in_channels)}
+    # sizes stay dynamic: any example of the right width will do
+    example = {"x": torch.ones(_EXAMPLE_NODES, run.architecture.in_channels)}
     if run.architecture.name != "MLP":
-        example["edge_index"] = torch.randint(0, _EXAMPLE_NODES, (2, _EXAMPLE_EDGES))
+        example["edge_index"] = torch.zeros(2, _EXAMPLE_EDGES, dtype=torch.int64)
     return export(run.module, example, path, lowering=lowering, graph=graph, about=about)

@@ -52,7 +52,7 @@ PUBLIC = {
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
     "ProviderError ServeError Session TensorSpec in_degree",
     "export": "About Difference ExportError MeasurementError ParityReport Report Row Settings "
-    "check_parity export measure rebuild",
+    "check_parity export export_run measure rebuild",
 }
 
 

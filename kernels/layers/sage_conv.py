@@ -105,16 +105,19 @@ class SAGEConv(torch.nn.Module):
         graph = as_graph(edge_index, source.size(0), num_dst)
         if self.project:
             source = self.lin(source).relu()
-        out = self._aggregate(graph, source)
-        if self.root_weight and target is not None:
-            out = out + self.lin_r(target)
+        out = self._convolve(graph, source, target if self.root_weight else None)
         return F.normalize(out, p=2.0, dim=-1) if self.normalize else out
 
-    def _aggregate(self, graph: CSRGraph, x: Tensor) -> Tensor:
+    def _convolve(self, graph: CSRGraph, x: Tensor, target: Tensor | None) -> Tensor:
         reduce, weight, bias = _REDUCE[self.aggr], self.lin_l.weight, self.lin_l.bias
-        if x.shape[-1] <= self.out_channels:
+        if x.shape[-1] > self.out_channels:
+            out = functional.spmm(graph, F.linear(x, weight), reduce=reduce, bias=bias)
+            return out if target is None else out + self.lin_r(target)
+        if target is None:
             return self.lin_l(functional.spmm(graph, x, reduce=reduce))
-        return functional.spmm(graph, F.linear(x, weight), reduce=reduce, bias=bias)
+        # the root's part first: the other product then adds to it in passing
+        root = F.linear(target, self.lin_r.weight, bias)
+        return torch.addmm(root, functional.spmm(graph, x, reduce=reduce), weight.t())
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
