@@ -144,7 +144,8 @@ def print_table(header: list[str], rows: list[list[str]], title: str = "") -> No
     """Print a table, the first column to the left and the others to the right."""
     table = Table(title=title or None)
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right")
+        # a name that does not fit is wrapped, never cut: two could look the same
+        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     out.print(table)
