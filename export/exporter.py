@@ -160,10 +160,24 @@ def fuse(module: torch.nn.Module) -> torch.nn.Module:
     """
     holder = torch.nn.ModuleDict({"module": copy.deepcopy(module).eval()})
     report = accelerate(holder)
+    report.kept.update(_without_onnx_form(holder))
     if report.kept:
         reasons = [f"  {path[7:] or '(itself)'}: {why}" for path, why in report.kept.items()]
         raise ExportError("no fused form for these convolutions:\n" + "\n".join(reasons))
     return holder["module"]
+
+
+def _without_onnx_form(module: torch.nn.Module) -> dict[str, str]:
+    """Return why each fused layer that has no ONNX form yet has none, by path."""
+    from ..kernels import layers
+
+    reasons = {}
+    for path, layer in module.named_modules():
+        if isinstance(layer, layers.GATv2Conv | layers.RGCNConv | layers.TransformerConv):
+            reasons[path] = f"{type(layer).__name__}: its operator has no ONNX form yet"
+        elif isinstance(layer, layers.SAGEConv) and layer.aggr in ("max", "min"):
+            reasons[path] = f"SAGEConv: aggr={layer.aggr!r} has no ONNX form yet"
+    return reasons
 
 
 def count_parameters(module: torch.nn.Module) -> int:

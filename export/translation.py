@@ -9,6 +9,7 @@ from collections.abc import Callable
 import onnx
 import torch
 from onnx.defs import OpSchema
+from onnxscript import opset18 as standard
 from onnxscript.values import Op, Opset
 
 from .bodies import DOMAIN
@@ -100,14 +101,21 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
         dst_scale=None,
         self_weight=None,
         bias=None,
+        residual=None,
         reduce="sum",
+        activation="none",
         rowptr_t=None,
         row_t=None,
         perm_t=None,
     ):
-        return op["spmm"](
+        out = op["spmm"](
             rowptr, col, x, weight, src_scale, dst_scale, self_weight, bias, reduce=reduce
         )
+        # these two are not part of the node: ONNX has operators for them
+        if residual is not None:
+            out = standard.Add(out, residual)  # type: ignore[reportArgumentType]
+        after = {"none": lambda y: y, "relu": standard.Relu, "elu": standard.Elu}
+        return after[activation](out)
 
     def gat(
         rowptr,

@@ -3,20 +3,55 @@
 Needs torch. Uses Triton on CUDA devices where it is installed.
 """
 
-from .functional import gat, gcn_norm, spmm
+from .functional import (
+    dot_attention,
+    edge_softmax,
+    gat,
+    gatv2,
+    gcn_norm,
+    rgcn,
+    sddmm,
+    spmm,
+    spmm_int8,
+)
 from .graph import CSRGraph
-from .layers import GATConv, GCN2Conv, GCNConv, SAGEConv
+from .layers import (
+    GATConv,
+    GATv2Conv,
+    GCN2Conv,
+    GCNConv,
+    GINConv,
+    RGCNConv,
+    SAGEConv,
+    SGConv,
+    TransformerConv,
+    sign,
+)
+from .relations import RelationalGraph
 from .swap import Report, accelerate
 
 __all__ = [
     "CSRGraph",
     "GATConv",
+    "GATv2Conv",
     "GCN2Conv",
     "GCNConv",
+    "GINConv",
+    "RGCNConv",
+    "RelationalGraph",
     "Report",
     "SAGEConv",
+    "SGConv",
+    "TransformerConv",
     "accelerate",
+    "dot_attention",
+    "edge_softmax",
     "gat",
+    "gatv2",
     "gcn_norm",
+    "rgcn",
+    "sddmm",
+    "sign",
     "spmm",
+    "spmm_int8",
 ]

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .layers import GATConv, GCN2Conv, GCNConv, SAGEConv
+from .layers import (
+    GATConv,
+    GATv2Conv,
+    GCN2Conv,
+    GCNConv,
+    GINConv,
+    RGCNConv,
+    SAGEConv,
+    SGConv,
+    TransformerConv,
+)
 from .layers.common import UnsupportedError
 
 if TYPE_CHECKING:
@@ -13,8 +23,19 @@ if TYPE_CHECKING:
 
 # by the name of the class in torch_geometric.nn
 _LAYERS: dict[str, Any] = {
-    layer.__name__: layer for layer in (GATConv, GCN2Conv, GCNConv, SAGEConv)
-}
+    layer.__name__: layer
+    for layer in (
+        GATConv,
+        GATv2Conv,
+        GCN2Conv,
+        GCNConv,
+        GINConv,
+        RGCNConv,
+        SAGEConv,
+        SGConv,
+        TransformerConv,
+    )
+} | {"FastRGCNConv": RGCNConv}
 
 
 @dataclass(frozen=True)
@@ -87,12 +108,12 @@ def _fuse(conv: "MessagePassing") -> torch.nn.Module:
 
 
 def _take_over(conv: torch.nn.Module, fused: torch.nn.Module) -> None:
-    """Move parameters, sub-modules, hooks and the training flag of one layer into another."""
-    for name, parameter in fused.named_parameters(recurse=False):
-        assert parameter is not None
-        setattr(fused, name, getattr(conv, name))
-    for name, _ in fused.named_children():
-        setattr(fused, name, getattr(conv, name))
+    """Move parameters, buffers, sub-modules, hooks and the training flag into another layer."""
+    # by the names themselves: named_children and its like give what is shared only once
+    for held in (fused._parameters, fused._buffers, fused._modules):
+        for name, value in held.items():
+            if value is not None:
+                setattr(fused, name, getattr(conv, name))
     for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
         getattr(fused, hooks).update(getattr(conv, hooks))
     fused.training = conv.training

@@ -60,11 +60,18 @@ class Options:
     dst_scale: bool = False
     self_weight: bool = False
     bias: bool = False
+    residual: bool = False
     reduce: str = "sum"
+    activation: str = "none"
 
     def __str__(self) -> str:
         given = [name for name, value in vars(self).items() if value is True]
-        return "+".join([self.reduce, *given])
+        return "+".join([self.reduce, *given, self.activation]).removesuffix("+none")
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What is not a tensor."""
+        return {"reduce": self.reduce, "activation": self.activation}
 
 
 OPTIONS = (
@@ -78,9 +85,18 @@ OPTIONS = (
     Options(self_weight=True),
 )
 
+# what torch's operator has beyond the node of ONNX
+TORCH_OPTIONS = (
+    *OPTIONS,
+    Options(residual=True, activation="relu"),
+    Options(reduce="mean", bias=True, residual=True, activation="elu"),
+    Options(src_scale=True, dst_scale=True, self_weight=True, bias=True, activation="relu"),
+)
+
 graphs = pytest.mark.parametrize("graph", GRAPHS)
 widths = pytest.mark.parametrize("width", WIDTHS)
 options = pytest.mark.parametrize("options", OPTIONS, ids=str)
+torch_options = pytest.mark.parametrize("options", TORCH_OPTIONS, ids=str)
 
 
 def spmm_inputs(options: Options, num_nodes: int, num_edges: int, width: int) -> dict[str, Tensor]:
@@ -96,7 +112,14 @@ def spmm_inputs(options: Options, num_nodes: int, num_edges: int, width: int) ->
     for name, size in sizes.items():
         if getattr(options, name):
             made[name] = torch.randn(size, dtype=torch.float64)
+    if options.residual:
+        made["residual"] = torch.randn(num_nodes, width, dtype=torch.float64)
     return made
+
+
+def weighted_sum(out: Tensor) -> Tensor:
+    """A scalar whose gradient differs for every element."""
+    return (out * torch.linspace(-1, 1, out.numel()).to(out).view_as(out)).sum()
 
 
 def assert_close(got: Tensor, wanted: Tensor, dtype: torch.dtype = torch.float32) -> None:

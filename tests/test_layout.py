@@ -44,7 +44,9 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 
 PUBLIC = {
-    "kernels": "CSRGraph GATConv GCN2Conv GCNConv Report SAGEConv accelerate gat gcn_norm spmm",
+    "kernels": "CSRGraph GATConv GATv2Conv GCN2Conv GCNConv GINConv RGCNConv RelationalGraph "
+    "Report SAGEConv SGConv TransformerConv accelerate dot_attention edge_softmax gat gatv2 "
+    "gcn_norm rgcn sddmm sign spmm spmm_int8",
     "distill": "ABKD Architecture DataError DistillSettings LogitKD NodeData Objective Observed "
     "Pass Result Run Split Student Supervised TapError Taps Term TrainSettings TrainingError "
     "accuracies agreement build call digits distill fit hidden_layers load load_run observe "

@@ -53,7 +53,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_all_folders_and_the_library(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    for name in ("kernels/ops.py", "distill/abkd.py", "export/page.html.j2", "serve/session.py"):
+    for name in (
+        "kernels/ops/spmm.py",
+        "distill/abkd.py",
+        "export/page.html.j2",
+        "serve/session.py",
+    ):
         assert f"graphstill/{name}" in names
     assert LIBRARY in names
     assert wheel.name.startswith("graphstill-")

@@ -29,6 +29,36 @@ def glorot_(weight: Tensor) -> None:
     torch.nn.init.uniform_(weight, -bound, bound)
 
 
+def widths_of(in_channels: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the widths of source and destination features."""
+    return (in_channels, in_channels) if isinstance(in_channels, int) else in_channels
+
+
+def check_size(size: tuple[int, int] | None, num_src: int, num_dst: int) -> None:
+    """Refuse a size that does not agree with the features."""
+    if size is not None and tuple(size) != (num_src, num_dst):
+        raise ValueError(f"size {tuple(size)} does not agree with x: {(num_src, num_dst)}")
+
+
+def known_widths(
+    in_channels: int | tuple[int, int], source: "pyg.Linear", target: "pyg.Linear | None" = None
+) -> int | tuple[int, int]:
+    """Return what in_channels of a PyG convolution has become, lazy widths included.
+
+    Args:
+        in_channels: As the convolution was made; -1 where the width was to be found out.
+        source: Its linear layer for source features, which knows the width after a first call.
+        target: Its linear layer for destination features, if it has one.
+
+    Raises:
+        UnsupportedError: If a width is not known yet.
+    """
+    linears = [source] if target is None or isinstance(in_channels, int) else [source, target]
+    widths = [linear.in_channels for linear in linears]
+    require(min(widths) > 0, "its lazy input width is not known yet; call the model once")
+    return widths[0] if isinstance(in_channels, int) else (widths[0], widths[-1])
+
+
 def require(condition: bool, reason: str) -> None:
     """Raise UnsupportedError with the reason unless the condition holds."""
     if not condition:

@@ -1,14 +1,22 @@
 """GATConv: the layer of graph attention networks, as PyG spells it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import functional
 from ..graph import CSRGraph
-from .common import as_graph, glorot_, require, require_plain_sum
+from .common import (
+    as_graph,
+    check_size,
+    glorot_,
+    known_widths,
+    require,
+    require_plain_sum,
+    widths_of,
+)
+from .heads import join_heads, sum_attended
 
 if TYPE_CHECKING:
     from torch_geometric import nn as pyg
@@ -53,7 +61,7 @@ class GATConv(torch.nn.Module):
         self.concat, self.negative_slope, self.dropout = concat, negative_slope, dropout
         self.add_self_loops, self.residual = add_self_loops, residual
         width, total = heads * out_channels, out_channels * (heads if concat else 1)
-        source, target = (in_channels,) * 2 if isinstance(in_channels, int) else in_channels
+        source, target = widths_of(in_channels)
         self.lin = self.lin_src = self.lin_dst = None
         if isinstance(in_channels, int):
             self.lin = torch.nn.Linear(source, width, bias=False)
@@ -71,11 +79,9 @@ class GATConv(torch.nn.Module):
         """Return a layer with a PyG layer's settings; its parameters are still to be moved."""
         require_plain_sum(conv)
         require(conv.edge_dim is None, f"edge_dim={conv.edge_dim}: edge features are not covered")
-        widths = conv.in_channels
-        known = all(w > 0 for w in ((widths,) if isinstance(widths, int) else widths))
-        require(known, "its lazy input width is not known yet; call the model once")
+        linears: Any = (conv.lin,) if conv.lin is not None else (conv.lin_src, conv.lin_dst)
         return cls(
-            widths,
+            known_widths(conv.in_channels, *linears),
             conv.out_channels,
             conv.heads,
             conv.concat,
@@ -116,15 +122,13 @@ class GATConv(torch.nn.Module):
         """
         x_src, x_dst = (x, x) if isinstance(x, Tensor) else x
         num_src, num_dst = x_src.size(0), x_dst.size(0)
-        if size is not None and tuple(size) != (num_src, num_dst):
-            raise ValueError(f"size {tuple(size)} does not agree with x: {(num_src, num_dst)}")
+        check_size(size, num_src, num_dst)
         graph = as_graph(edge_index, num_src, num_dst)
         h_src, alpha_src, alpha_dst = self._transform(x_src, x_dst)
         bias = self.bias if self.concat else None
         out = self._attend(graph, h_src, alpha_src, alpha_dst, bias)
         if not self.concat:
-            out = out.unflatten(1, (self.heads, self.out_channels)).mean(dim=1)
-            out = out if self.bias is None else out + self.bias
+            out = join_heads(out, self.heads, self.bias)
         return out if self.res is None else out + self.res(x_dst)
 
     def _transform(self, x_src: Tensor, x_dst: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,17 +156,7 @@ class GATConv(torch.nn.Module):
         if not (self.training and self.dropout > 0):
             return functional.gat(graph, h, alpha_src, alpha_dst, bias=bias, **settings)
         attention, own = functional.gat_attention(graph, alpha_src, alpha_dst, **settings)
-        attention = F.dropout(attention, self.dropout)
-        features = h.unflatten(1, (self.heads, self.out_channels))
-        heads = [
-            functional.spmm_csr(graph, features[:, head], attention[:, head])
-            for head in range(self.heads)
-        ]
-        out = torch.stack(heads, dim=1)
-        if own is not None:
-            out = out + F.dropout(own, self.dropout).unsqueeze(-1) * features
-        out = out.flatten(1)
-        return out if bias is None else out + bias
+        return sum_attended(graph, h, attention, own, self.dropout, bias)
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""

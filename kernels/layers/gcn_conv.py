@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..graph import CSRGraph
-from .common import SymmetricNorm, as_graph, glorot_, require, require_plain_sum
+from .common import SymmetricNorm, as_graph, glorot_, known_widths, require_plain_sum
 
 if TYPE_CHECKING:
     from torch_geometric import nn as pyg
@@ -58,9 +58,8 @@ class GCNConv(SymmetricNorm):
     def from_pyg(cls, conv: "pyg.GCNConv") -> "GCNConv":
         """Return a layer with a PyG layer's settings; its parameters are still to be moved."""
         require_plain_sum(conv)
-        require(conv.in_channels > 0, "its lazy input width is not known yet; call the model once")
         return cls(
-            conv.in_channels,
+            known_widths(conv.in_channels, conv.lin),  # type: ignore[reportArgumentType]
             conv.out_channels,
             conv.improved,
             conv.cached,

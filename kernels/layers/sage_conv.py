@@ -8,25 +8,31 @@ from torch import Tensor
 
 from .. import functional
 from ..graph import CSRGraph
-from .common import UnsupportedError, as_graph, require, require_default_flow
+from .common import (
+    UnsupportedError,
+    as_graph,
+    known_widths,
+    require_default_flow,
+    widths_of,
+)
 
 if TYPE_CHECKING:
     from torch_geometric import nn as pyg
 
-_REDUCE = {"mean": "mean", "add": "sum", "sum": "sum"}
+_REDUCE = {"mean": "mean", "add": "sum", "sum": "sum", "max": "max", "min": "min"}
 
 
 class SAGEConv(torch.nn.Module):
-    """GraphSAGE: x'_i = W_l · mean_{j ∈ N(i)} x_j + W_r x_i.
+    """GraphSAGE: x'_i = W_l · mean_{j ∈ N(i)} x_j + W_r x_i, or with another aggregation.
 
     Arguments, initialisation and state dict are those of `torch_geometric.nn.SAGEConv`. What
-    differs: the product with W_l comes before or after the aggregation, whichever moves fewer
-    features.
+    differs: for means and sums the product with W_l comes before or after the aggregation,
+    whichever moves fewer features. The paper's pooling is `aggr="max"` with `project=True`.
 
     Args:
         in_channels: Width of the input, or (source, destination) widths of a bipartite graph.
         out_channels: Width of the output.
-        aggr: "mean", or "add"/"sum".
+        aggr: "mean", "add" or "sum", "max", "min".
         normalize: Whether to scale each output row to length 1.
         root_weight: Whether to add W_r x_i.
         project: Whether to send source features through a linear layer and a ReLU first.
@@ -52,7 +58,7 @@ class SAGEConv(torch.nn.Module):
             raise ValueError(f"aggr must be one of {', '.join(_REDUCE)}, got {aggr!r}")
         self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, aggr
         self.normalize, self.root_weight, self.project = normalize, root_weight, project
-        source, target = (in_channels,) * 2 if isinstance(in_channels, int) else in_channels
+        source, target = widths_of(in_channels)
         if project:
             self.lin = torch.nn.Linear(source, source)
         self.lin_l = torch.nn.Linear(source, out_channels, bias=bias)
@@ -63,13 +69,11 @@ class SAGEConv(torch.nn.Module):
     def from_pyg(cls, conv: "pyg.SAGEConv") -> "SAGEConv":
         """Return a layer with a PyG layer's settings; its parameters are still to be moved."""
         require_default_flow(conv)
-        aggr, widths = conv.aggr, conv.in_channels
+        aggr, target = conv.aggr, conv.lin_r if conv.root_weight else None
         if not isinstance(aggr, str) or aggr not in _REDUCE:
-            raise UnsupportedError(f"aggr={aggr!r} is neither mean nor sum")
-        known = all(w > 0 for w in ((widths,) if isinstance(widths, int) else widths))
-        require(known, "its lazy input width is not known yet; call the model once")
+            raise UnsupportedError(f"aggr={aggr!r} is not one of {', '.join(_REDUCE)}")
         return cls(
-            widths,
+            known_widths(conv.in_channels, conv.lin_l, target),
             conv.out_channels,
             aggr,
             conv.normalize,
@@ -110,9 +114,10 @@ class SAGEConv(torch.nn.Module):
 
     def _convolve(self, graph: CSRGraph, x: Tensor, target: Tensor | None) -> Tensor:
         reduce, weight, bias = _REDUCE[self.aggr], self.lin_l.weight, self.lin_l.bias
-        if x.shape[-1] > self.out_channels:
-            out = functional.spmm(graph, F.linear(x, weight), reduce=reduce, bias=bias)
-            return out if target is None else out + self.lin_r(target)
+        if x.shape[-1] > self.out_channels and reduce in ("mean", "sum"):
+            root = None if target is None else self.lin_r(target)
+            x = F.linear(x, weight)
+            return functional.spmm(graph, x, reduce=reduce, bias=bias, residual=root)
         if target is None:
             return self.lin_l(functional.spmm(graph, x, reduce=reduce))
         # the root's part first: the other product then adds to it in passing

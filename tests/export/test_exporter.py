@@ -106,6 +106,24 @@ def test_a_module_of_ones_own(form: str, tmp_path: Path) -> None:
         rebuild(bundle)
 
 
+@forms
+@pytest.mark.parametrize(
+    "conv",
+    [
+        pyg.GINConv(torch.nn.Linear(12, 7), eps=0.4),
+        pyg.GINConv(torch.nn.Linear(12, 7), train_eps=True),
+        pyg.SGConv(12, 5, K=2),
+        pyg.SGConv(12, 20, K=3, add_self_loops=False),
+    ],
+    ids=["GIN", "GIN trained", "SG narrowing", "SG widening"],
+)
+def test_layers_that_are_made_of_known_operators(
+    conv: torch.nn.Module, form: str, tmp_path: Path
+) -> None:
+    report = check_parity(conv, export(conv, example(), tmp_path / "b", graph=form))
+    assert report.ok, report.failures
+
+
 def test_the_module_itself_is_not_changed(tmp_path: Path) -> None:
     module = network("GCN")[0].train()
     export(module, example(), tmp_path / "b")
@@ -222,6 +240,10 @@ def bad_exports() -> list[Any]:
     gcn = pyg.GCN(12, 4, 2, 3)
     return [
         pytest.param(Unknown(), (x, edges), {}, r"b\.0: TransformerConv", id="unknown layer"),
+        pytest.param(pyg.GATv2Conv(12, 4), (x, edges), {}, "GATv2Conv.*no ONNX form", id="GATv2"),
+        pytest.param(
+            pyg.SAGEConv(12, 4, aggr="max"), (x, edges), {}, "aggr='max' has no", id="maximum"
+        ),
         pytest.param(UsesEdges(), (x, edges), {"graph": "csr"}, "outside its conv", id="edges"),
         pytest.param(Racing(), (x, edges), {}, "scatter_add computes the same", id="racing"),
         pytest.param(Odd(), (x, edges), {}, "must return tensors", id="no tensor"),

@@ -4,7 +4,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from cases import GRAPHS, OPTIONS, Options, assert_close, graphs, options, spmm_inputs, widths
+from cases import (
+    GRAPHS,
+    OPTIONS,
+    Options,
+    assert_close,
+    graphs,
+    spmm_inputs,
+    torch_options,
+    weighted_sum,
+    widths,
+)
 from graphstill.kernels import CSRGraph, functional, ops, reference
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -42,15 +52,15 @@ def test_an_id_out_of_range_names_its_edge(edges: list[list[int]], said: str) ->
 
 
 @graphs
-@options
+@torch_options
 @pytest.mark.usefixtures("poisoned")
 def test_spmm_forward(graph: str, options: Options) -> None:
     rowptr, col, num_nodes = csr_of(graph)
     inputs = spmm_inputs(options, num_nodes, col.numel(), 33)
-    wanted = reference.spmm(rowptr, col, **inputs, reduce=options.reduce)
+    wanted = reference.spmm(rowptr, col, **inputs, **options.choices)
     for dtype in FLOATS:
         narrow = {name: value.to(dtype) for name, value in inputs.items()}
-        got = torch.ops.graphstill.spmm(rowptr, col, **narrow, reduce=options.reduce)
+        got = torch.ops.graphstill.spmm(rowptr, col, **narrow, **options.choices)
         assert got.dtype == dtype
         assert_close(got, wanted, dtype)
 
@@ -65,16 +75,16 @@ def test_spmm_at_every_width(width: int) -> None:
 
 
 @graphs
-@options
+@torch_options
 def test_spmm_gradients_are_the_definitions(graph: str, options: Options) -> None:
     rowptr, col, num_nodes = csr_of(graph)
     inputs = spmm_inputs(options, num_nodes, col.numel(), 5)
-    trained = [name for name in ("x", "weight", "bias") if name in inputs]
+    trained = [name for name in ("x", "weight", "bias", "residual") if name in inputs]
     gradients = []
     for operator in (reference.spmm, torch.ops.graphstill.spmm):
         leaves = {n: v.clone().requires_grad_(n in trained) for n, v in inputs.items()}
-        out = operator(rowptr, col, **leaves, reduce=options.reduce)
-        (out * torch.linspace(-1, 1, out.numel()).double().view_as(out)).sum().backward()
+        out = operator(rowptr, col, **leaves, **options.choices)
+        weighted_sum(out).backward()
         gradients.append([leaves[name].grad for name in trained])
     for got, wanted in zip(gradients[1], gradients[0], strict=True):
         assert_close(got, wanted, torch.float64)
@@ -133,42 +143,69 @@ def test_rows_that_are_not_contiguous_are_read_right() -> None:
 
 
 @graphs
-def test_sddmm(graph: str) -> None:
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.usefixtures("poisoned")
+def test_sddmm(graph: str, heads: int) -> None:
     rowptr, col, num_nodes = csr_of(graph)
-    a, b = torch.randn(2, num_nodes, 7, dtype=torch.float64)
-    wanted = reference.sddmm(rowptr, col, a, b)
-    assert_close(torch.ops.graphstill.sddmm(rowptr, col, a, b), wanted, torch.float64)
+    a, b = torch.randn(2, num_nodes, 6, dtype=torch.float64)
+    wanted = reference.sddmm(rowptr, col, a, b, heads)
+    for dtype in FLOATS:
+        got = torch.ops.graphstill.sddmm(rowptr, col, a.to(dtype), b.to(dtype), heads)
+        assert got.dtype == dtype
+        assert_close(got, wanted, dtype)
 
 
 @graphs
-@pytest.mark.parametrize("add_self_loops", [False, True])
-@pytest.mark.parametrize(("heads", "channels"), [(1, 5), (4, 8), (3, 16)])
-def test_gat_forward_and_backward(
-    graph: str, add_self_loops: bool, heads: int, channels: int
-) -> None:
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_weights_per_head(graph: str, reduce: str) -> None:
     rowptr, col, num_nodes = csr_of(graph)
-    x = torch.randn(num_nodes, heads * channels, dtype=torch.float64)
-    scores = torch.randn(2, num_nodes, heads, dtype=torch.float64)
-    bias = torch.randn(heads * channels, dtype=torch.float64)
+    x = torch.randn(num_nodes, 12, dtype=torch.float64)
+    weight = torch.randn(col.numel(), 3, dtype=torch.float64)
+    scale = torch.rand(num_nodes, dtype=torch.float64)
     results = []
-    for operator in (reference.gat, torch.ops.graphstill.gat):
-        leaves = [t.clone().requires_grad_() for t in (x, *scores, bias)]
-        out, _ = operator(rowptr, col, *leaves, 0.2, add_self_loops)
-        (out * torch.linspace(-1, 1, out.numel()).double().view_as(out)).sum().backward()
+    for operator in (reference.spmm, torch.ops.graphstill.spmm):
+        leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
+        out = operator(rowptr, col, *leaves, scale, reduce=reduce)
+        weighted_sum(out).backward()
         results.append([out.detach(), *(leaf.grad for leaf in leaves)])
     for got, wanted in zip(results[1], results[0], strict=True):
         assert_close(got, wanted, torch.float64)
-    out, _ = torch.ops.graphstill.gat(
-        rowptr, col, x.float(), *scores.float(), bias.float(), 0.2, add_self_loops
-    )
-    assert_close(out, results[0][0])
 
 
-def test_gat_survives_large_scores() -> None:
-    rowptr, col, num_nodes = csr_of("a hub")
-    x, scores = torch.randn(num_nodes, 8), 1e4 * torch.randn(2, num_nodes, 2)
-    out, _ = torch.ops.graphstill.gat(rowptr, col, x, *scores, None, 0.2, True)
-    assert bool(out.isfinite().all())
+@pytest.mark.parametrize("heads", [1, 2])
+def test_sddmm_gradcheck_and_gradgradcheck(heads: int) -> None:
+    rowptr, col, num_nodes = csr_of("duplicates and self loops")
+    a, b = torch.randn(2, num_nodes, 4, dtype=torch.float64).requires_grad_()
+
+    def operator(a: Tensor, b: Tensor) -> Tensor:
+        return torch.ops.graphstill.sddmm(rowptr, col, a, b, heads)
+
+    leaves = [t.detach().requires_grad_() for t in (a, b)]
+    assert torch.autograd.gradcheck(operator, leaves)
+    assert torch.autograd.gradgradcheck(operator, leaves)
+
+
+@graphs
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+def test_sums_of_integers_are_exact_in_any_order(graph: str, reduce: str) -> None:
+    rowptr, col, num_nodes = csr_of(graph)
+    x = torch.randint(-128, 128, (num_nodes, 9), dtype=torch.int8)
+    scale = torch.rand(9)
+    wanted = reference.spmm_int8(rowptr, col, x, scale, reduce)
+    got = torch.ops.graphstill.spmm_int8(rowptr, col, x, scale, reduce)
+    assert torch.equal(got, wanted)
+    turned = col.clone()
+    for start, stop in zip(rowptr[:-1].tolist(), rowptr[1:].tolist(), strict=True):
+        turned[start:stop] = col[start:stop].flip(0)
+    assert torch.equal(torch.ops.graphstill.spmm_int8(rowptr, turned, x, scale, reduce), got)
+
+
+def test_integers_of_a_row_too_long_for_float32_are_still_exact() -> None:
+    num_edges = 2**17 + 5
+    rowptr, col = torch.tensor([0, num_edges]), torch.zeros(num_edges, dtype=torch.int32)
+    x, scale = torch.tensor([[-128, 127]], dtype=torch.int8), torch.ones(2, dtype=torch.float64)
+    got = torch.ops.graphstill.spmm_int8(rowptr, col, x, scale, "sum")
+    assert got.tolist() == [[-128.0 * num_edges, 127.0 * num_edges]]
 
 
 @graphs
@@ -192,20 +229,6 @@ def test_gcn_norm_matches_pyg(graph: str, weighted: bool, add_self_loops: bool) 
     assert_close(got, wanted)
 
 
-@graphs
-@pytest.mark.parametrize("add_self_loops", [False, True])
-def test_attention_written_out_is_the_attention_of_gat(graph: str, add_self_loops: bool) -> None:
-    edge_index, num_nodes = GRAPHS[graph]
-    csr = CSRGraph.from_edge_index(edge_index, num_nodes)
-    x = torch.randn(num_nodes, 6, dtype=torch.float64)
-    scores = torch.randn(2, num_nodes, 1, dtype=torch.float64)
-    attention, own = functional.gat_attention(csr, *scores, add_self_loops=add_self_loops)
-    out = functional.spmm_csr(csr, x, attention[:, 0])
-    out = out if own is None else out + own * x
-    wanted = functional.gat(csr, x, *scores, add_self_loops=add_self_loops)
-    assert_close(out, wanted, torch.float64)
-
-
 def test_transposing_twice_gives_the_graph_back() -> None:
     rowptr, col, num_nodes = csr_of("usual")
     rowptr_t, row_t, _ = ops.transpose(rowptr, col, num_nodes)
@@ -220,7 +243,19 @@ def test_transposing_twice_gives_the_graph_back() -> None:
     [
         (lambda g: functional.spmm(g, torch.randn(4, 2)), "num_src = 23"),
         (lambda g: functional.spmm(g, torch.randn(23, 2), torch.randn(3)), "one value per edge"),
-        (lambda g: functional.spmm(g, torch.randn(23, 2), reduce="max"), "sum.*mean"),
+        (lambda g: functional.spmm(g, torch.randn(23, 2), reduce="median"), "sum, mean, max, min"),
+        (lambda g: functional.spmm(g, torch.randn(23, 2), activation="gelu"), "none, relu, elu"),
+        (lambda g: functional.spmm(g, torch.randn(23, 2), residual=torch.randn(2)), "residual"),
+        (lambda g: functional.sddmm(g, torch.randn(9, 2), torch.randn(23, 2)), "a must be"),
+        (lambda g: functional.edge_softmax(g, torch.randn(3, 2)), "score must be"),
+        (
+            lambda g: functional.gatv2(g, *torch.randn(2, 23, 4), torch.randn(2, 3)),
+            r"att must be \[2, 2\]",
+        ),
+        (
+            lambda g: functional.dot_attention(g, *torch.randn(3, 23, 4), heads=3),
+            "3 heads cannot share",
+        ),
         (
             lambda g: functional.gat(g, torch.randn(23, 5), *torch.randn(2, 23, 2)),
             "2 heads cannot share",

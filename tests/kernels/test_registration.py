@@ -17,12 +17,31 @@ def arguments(operator: str) -> tuple[object, ...]:
         "csr": (edge_index, num_nodes, num_nodes),
         "gcn_norm": (rowptr, col, None, None, 1.0, True),
         "spmm": (rowptr, col, x, weight),
-        "sddmm": (rowptr, col, x, x),
+        "sddmm": (rowptr, col, x, x, 2),
+        "spmm_int8": (rowptr, col, x.detach().to(torch.int8), torch.rand(6), "mean"),
+        "extremum": (rowptr, col, x, weight, "max"),
+        "edge_softmax": (rowptr, weight.detach().unsqueeze(1).requires_grad_()),
         "gat": (rowptr, col, x, *scores.requires_grad_(), None, 0.2, True),
+        "gatv2": (rowptr, col, x, x, torch.randn(2, 3, requires_grad=True), None, 0.2, True),
+        "dot_attention": (rowptr, col, x, x, x, 2),
     }[operator]
 
 
-@pytest.mark.parametrize("operator", ["csr", "gcn_norm", "spmm", "sddmm", "gat"])
+@pytest.mark.parametrize(
+    "operator",
+    [
+        "csr",
+        "dot_attention",
+        "edge_softmax",
+        "extremum",
+        "gat",
+        "gatv2",
+        "gcn_norm",
+        "sddmm",
+        "spmm",
+        "spmm_int8",
+    ],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_opcheck(operator: str) -> None:
     torch.library.opcheck(getattr(torch.ops.graphstill, operator).default, arguments(operator))

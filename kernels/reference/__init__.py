@@ -1,0 +1,31 @@
+"""Every operator in plain PyTorch: the definition the other implementations are tested against.
+
+These run on any device and in any floating-point type, and use only differentiable tensor
+operations, so float64 autograd through them defines the gradients too. Clarity comes first; `cpu`
+and the Triton kernels hold the fast forms.
+
+Shapes: N destination nodes, M source nodes (N = M unless a graph is bipartite), E edges, F
+features, H heads, C channels per head; heads lie side by side, [N, H · C]. A graph is given by its
+in-edges in CSR form: `rowptr` [N + 1] int64 and `col` [E] int32, the source of each edge, rows
+being destinations. What belongs to an edge is in CSR order.
+"""
+
+from .attention import dot_attention, edge_softmax, gat, gatv2
+from .graph import csr, gcn_norm, rows
+from .relational import rgcn
+from .spmm import extremum, sddmm, spmm, spmm_int8
+
+__all__ = [
+    "csr",
+    "dot_attention",
+    "edge_softmax",
+    "extremum",
+    "gat",
+    "gatv2",
+    "gcn_norm",
+    "rgcn",
+    "rows",
+    "sddmm",
+    "spmm",
+    "spmm_int8",
+]
