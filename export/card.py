@@ -32,8 +32,8 @@ def model_card(manifest: Manifest) -> str:
     facts = [_hops(manifest)]
     if manifest.in_degree:
         facts.append(
-            "It normalises by degree: for a subgraph pass `in_degree`, the in-degrees in the whole "
-            "graph (weighted, self loop included), or its answers differ from the whole graph's."
+            "It normalises by degree: for a subgraph pass `in_degree`, counted by "
+            "`Session.in_degree` in the whole graph, or its answers differ from the whole graph's."
         )
     if manifest.feature_transform:
         facts.append(f"Features were prepared by `{manifest.feature_transform}`; do the same.")

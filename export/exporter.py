@@ -106,7 +106,10 @@ def export(
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model)
     specs = tuple(_spec(value) for value in model.graph.input)
-    in_degree = passes.accept_in_degree(model)
+    counted = passes.normalisations(model)
+    if len(counted) == 1:
+        passes.accept_in_degree(model)
+    add_self_loops, fill_value = next(iter(counted), (True, 1.0))
     passes.check_safe(model)
     passes.attach_bodies(model)
     described = about or About()
@@ -117,8 +120,11 @@ def export(
         producer=f"graphstill {version('graphstill')}",
         graph=graph if has_graph else "none",
         lowering=lowering,
-        hops=hops,
-        in_degree=in_degree,
+        # layers that count degrees differently: no one input could tell them the whole graph's
+        hops=None if len(counted) > 1 else hops,
+        in_degree=len(counted) == 1,
+        add_self_loops=add_self_loops,
+        fill_value=fill_value,
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
         limits={"num_nodes": 2**31 - 1},

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.utils import k_hop_subgraph
 
-from ..serve import Bundle, NativeLibraryWarning, Session, in_degree
+from ..serve import Bundle, NativeLibraryWarning, Session
 
 Array = NDArray[Any]
 
@@ -231,7 +231,7 @@ def _compare_subgraph(session: Session, seed: int) -> Difference:
             chosen = kept if spec.shape[0] == "num_edges" else nodes
             inputs[spec.name] = whole[spec.name][chosen.numpy()]
     if manifest.in_degree:
-        degrees = in_degree(edges, num_nodes, whole.get("edge_weight"))
+        degrees = session.in_degree(edges, num_nodes, whole.get("edge_weight"))
         inputs["in_degree"] = degrees[nodes.numpy()]
     name = next(iter(spec.name for spec in manifest.outputs))
     expected = session(whole)[name][: len(seeds)]

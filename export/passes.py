@@ -80,8 +80,17 @@ def _drop_reordering(model: onnx.ModelProto, perm: str) -> None:
         model.graph.node.remove(node)
 
 
-def accept_in_degree(model: onnx.ModelProto) -> bool:
-    """Let a caller override the degrees that GCN normalises by; return whether there are any.
+def normalisations(model: onnx.ModelProto) -> set[tuple[bool, float]]:
+    """Return add_self_loops and fill_value of all `gcn_norm` nodes."""
+    attributes = [
+        {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        for node in ours(model, "gcn_norm")
+    ]
+    return {(bool(a["add_self_loops"]), float(a["fill_value"])) for a in attributes}
+
+
+def accept_in_degree(model: onnx.ModelProto) -> None:
+    """Let a caller override the degrees that GCN normalises by.
 
     The input in_degree has an empty initialiser as its default, which means: those of this graph.
     """
@@ -94,7 +103,6 @@ def accept_in_degree(model: onnx.ModelProto) -> bool:
         model.graph.initializer.append(default)
         declared = helper.make_tensor_value_info("in_degree", onnx.TensorProto.FLOAT, ["degrees"])
         model.graph.input.append(declared)
-    return bool(nodes)
 
 
 def attach_bodies(model: onnx.ModelProto) -> None:

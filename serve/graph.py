@@ -54,13 +54,26 @@ class Graph:
 
 
 def in_degree(
-    edge_index: ArrayLike, num_nodes: int, edge_weight: ArrayLike | None = None
+    edge_index: ArrayLike,
+    num_nodes: int,
+    edge_weight: ArrayLike | None = None,
+    *,
+    add_self_loops: bool = True,
+    fill_value: float = 1.0,
 ) -> NDArray[np.float32]:
     """Count in-degrees as GCN normalises by them: weighted, self loop included.
 
-    A node's own loop counts with its weight, with 1 where it has none, and once where it has
-    several. Compute it on the whole graph and pass a subgraph's part of it as the input
-    `in_degree`, so that the subgraph is normalised like the whole graph.
+    A node's own loop counts with its weight, with fill_value where it has none, and once where it
+    has several. Compute it on the whole graph and pass a subgraph's part of it as the input
+    `in_degree`, so that the subgraph is normalised like the whole graph. `Session.in_degree` knows
+    what its model counts.
+
+    Args:
+        edge_index: Sources and destinations, [2, num_edges], int64 or int32, any order.
+        num_nodes: Number of nodes.
+        edge_weight: Weight of each edge, [num_edges].
+        add_self_loops: Whether every node has a self loop; otherwise loops count like other edges.
+        fill_value: Weight of an added self loop, where edges have weights; 1 where they have none.
 
     Returns:
         [num_nodes].
@@ -68,8 +81,10 @@ def in_degree(
     edges = check_edge_index(edge_index)
     check_ids(edges, num_nodes)
     weight = np.ones(edges.shape[1]) if edge_weight is None else np.asarray(edge_weight, np.float64)
+    if not add_self_loops:
+        return np.bincount(edges[1], weight, minlength=num_nodes).astype(np.float32)
     loop = edges[0] == edges[1]
-    own = np.ones(num_nodes)
+    own = np.full(num_nodes, 1.0 if edge_weight is None else fill_value)
     own[edges[1, loop]] = weight[loop]  # of several loops the last one stays
     others = np.bincount(edges[1, ~loop], weight[~loop], minlength=num_nodes)
     return (others + own).astype(np.float32)

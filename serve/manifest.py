@@ -58,6 +58,8 @@ class Manifest:
         lowering: How aggregation was lowered, "fused".
         hops: How far an answer looks, in edges; None where it looks at the whole graph.
         in_degree: Whether the model normalises by degree and takes an optional `in_degree`.
+        add_self_loops: Whether every node has a self loop in `in_degree`.
+        fill_value: Weight there of a self loop that a weighted graph does not have itself.
         class_names: Names of the classes in the order of the logits.
         feature_names: Names of the features in the order of the columns of x.
         feature_transform: What training did to raw features, and callers must do too.
@@ -80,6 +82,8 @@ class Manifest:
     lowering: str = "fused"
     hops: int | None = None
     in_degree: bool = False
+    add_self_loops: bool = True
+    fill_value: float = 1.0
     class_names: list[str] | None = None
     feature_names: list[str] | None = None
     feature_transform: str | None = None

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import native as native_library
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
-from .graph import Graph, check_csr, check_edge_index, check_ids
+from .graph import Graph, check_csr, check_edge_index, check_ids, in_degree
 from .manifest import GRAPH_INPUTS, Manifest, TensorSpec
 
 CPU = "CPUExecutionProvider"
@@ -79,6 +79,22 @@ class Session:
             InputError: If it is no edge list, or an id is outside [0, num_nodes).
         """
         return Graph.from_edge_index(edge_index, num_nodes)
+
+    def in_degree(
+        self, edge_index: ArrayLike, num_nodes: int, edge_weight: ArrayLike | None = None
+    ) -> Array:
+        """Count in-degrees as this model normalises by them, for its input `in_degree`.
+
+        See `serve.in_degree`. Count on the whole graph, and pass the part of a subgraph's nodes.
+        """
+        manifest = self.bundle.manifest
+        return in_degree(
+            edge_index,
+            num_nodes,
+            edge_weight,
+            add_self_loops=manifest.add_self_loops,
+            fill_value=manifest.fill_value,
+        )
 
     def __call__(
         self, inputs: Mapping[str, Any] | None = None, /, **named: Any

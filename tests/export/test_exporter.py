@@ -20,6 +20,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "GCN": ("GCN", {}, 3),
     "GCN, normed and jumping": ("GCN", {"norm": "batch_norm", "jk": "cat", "act": "elu"}, 3),
     "GCN, not normalised": ("GCN", {"normalize": False, "add_self_loops": False}, 3),
+    "GCN, without loops": ("GCN", {"add_self_loops": False}, 3),
     "GCN, normed over the graph": ("GCN", {"norm": "GraphNorm"}, None),
     "GraphSAGE": ("GraphSAGE", {"dropout": 0.5}, 3),
     "GraphSAGE, projecting": ("GraphSAGE", {"project": True, "normalize": True}, 3),
@@ -121,6 +122,30 @@ def test_layers_that_are_made_of_known_operators(
     conv: torch.nn.Module, form: str, tmp_path: Path
 ) -> None:
     report = check_parity(conv, export(conv, example(), tmp_path / "b", graph=form))
+    assert report.ok, report.failures
+
+
+def test_degrees_are_counted_as_the_layer_counts_them(tmp_path: Path) -> None:
+    conv = pyg.GCNConv(12, 5, improved=True)
+    bundle = export(conv, (*example(), torch.rand(17)), tmp_path / "b")
+    assert (bundle.manifest.in_degree, bundle.manifest.fill_value) == (True, 2.0)
+    report = check_parity(conv, bundle)
+    assert report.ok, report.failures
+
+
+def test_layers_that_count_degrees_differently_see_the_whole_graph(tmp_path: Path) -> None:
+    class Mixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = pyg.GCNConv(12, 6), pyg.GCNConv(6, 5, add_self_loops=False)
+
+        def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+            return self.b(self.a(x, edge_index), edge_index)
+
+    module = Mixed()
+    bundle = export(module, example(), tmp_path / "b")
+    assert (bundle.manifest.in_degree, bundle.manifest.hops) == (False, None)
+    report = check_parity(module, bundle)
     assert report.ok, report.failures
 
 
