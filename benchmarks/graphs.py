@@ -30,7 +30,7 @@ def computers(data: Path) -> dict[str, np.ndarray]:
 
 
 def aifb(data: Path) -> dict[str, np.ndarray]:
-    """Return AIFB, 8,285 nodes, 58,086 edges of 90 relations, inverse ones included."""
+    """Return AIFB, 8,285 nodes, 58,086 edges of 90 relations with inverses; needs rdflib."""
     import shutil
     import tempfile
 

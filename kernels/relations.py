@@ -89,20 +89,15 @@ class RelationalGraph:
         """Number of relations R."""
         return len(self.sizes)
 
-    def slices(self) -> Iterator[tuple[int, slice]]:
-        """Yield each relation that has edges, and its pairs."""
-        start = 0
-        for relation, count in enumerate(self.sizes):
-            if count:
-                yield relation, slice(start, start + count)
-            start += count
-
-    def of_relation(self, pairs: slice) -> CSRGraph:
-        """Return the edges of some pairs, as `slices` gives them, as in-edges of these pairs."""
-        rowptr = self.pairs.rowptr[pairs.start : pairs.stop + 1]
-        start, stop = int(rowptr[0]), int(rowptr[-1])
-        positions = torch.arange(stop - start, device=rowptr.device)
-        return CSRGraph(rowptr - start, self.pairs.col[start:stop], positions, self.num_src)
+    def by_relation(self) -> Iterator[CSRGraph]:
+        """Yield, for each relation, its edges as in-edges of its pairs."""
+        first = 0
+        for count in self.sizes:
+            rowptr = self.pairs.rowptr[first : first + count + 1]
+            start, stop = int(rowptr[0]), int(rowptr[-1])
+            positions = torch.arange(stop - start, device=rowptr.device)
+            yield CSRGraph(rowptr - start, self.pairs.col[start:stop], positions, self.num_src)
+            first += count
 
     def to(self, device: torch.device | str) -> "RelationalGraph":
         """Return the same graph on a device."""

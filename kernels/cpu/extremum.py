@@ -4,6 +4,7 @@ Rows are taken together with others of about their degree and padded to the long
 their last edge, which changes no extremum.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -17,29 +18,38 @@ _EDGES = 8192
 
 def extremum(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None, reduce: str) -> Tensor:
     """Compute `reference.extremum`."""
-    out = x.new_zeros(rowptr.numel() - 1, x.shape[1])
-    for rows, edges in _padded(rowptr):
-        message = x.index_select(0, col.index_select(0, edges.flatten()))
+    degree, order = rowptr.diff().sort()
+    start, best = rowptr.index_select(0, order), x.new_empty(order.numel(), x.shape[1])
+    best[: int((degree == 0).sum())] = 0
+    reduction = torch.amax if reduce == "max" else torch.amin
+    for rows, width in _similar(degree):
+        last = degree[rows].sub(1).unsqueeze(1)
+        place = torch.minimum(torch.arange(width, device=col.device), last)
+        edges = place.add_(start[rows].unsqueeze(1)).flatten()
+        message = x.index_select(0, col.index_select(0, edges))
         if weight is not None:
-            message.mul_(weight.index_select(0, edges.flatten()).unsqueeze(-1))
-        message = message.view(*edges.shape, x.shape[1])
-        best = message.amax(1) if reduce == "max" else message.amin(1)
-        out.index_copy_(0, rows, best)
-    return out
+            message.mul_(weight.index_select(0, edges).unsqueeze(-1))
+        reduction(message.view(-1, width, x.shape[1]), 1, out=best[rows])
+    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    return best.index_select(0, back)
 
 
-def _padded(rowptr: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows [B] of similar degree and the positions of their edges [B, K]."""
-    degree = rowptr.diff()
-    for bits in range(int(degree.max()).bit_length() if degree.numel() else 0):
-        rows = ((degree >= 1 << bits) & (degree < 2 << bits)).nonzero().squeeze(1)
-        if rows.numel() == 0:
+def _similar(degree: Tensor) -> Iterator[tuple[slice, int]]:
+    """Cut sorted degrees, from the first that is not 0, into runs that a little padding evens out.
+
+    Yields positions and the largest degree among them. Runs end at 1, 2, … 8, 10, 12, 14, 16, 20, …
+    """
+    largest = int(degree[-1]) if degree.numel() else 0
+    ends = [m << b for b in range(largest.bit_length()) for m in (5, 6, 7, 8)]
+    bounds = torch.tensor([0, 1, 2, 3, 4, *ends], device=degree.device)
+    stops = torch.searchsorted(degree, bounds, right=True).tolist()
+    for first, stop in itertools.pairwise(stops):
+        if first == stop:
             continue
-        width = int(degree[rows].max())
-        step = torch.arange(width, device=rowptr.device)
-        for some in rows.split(max(1, _EDGES // width)):
-            edges = rowptr[some].unsqueeze(1) + step
-            yield some, torch.minimum(edges, (rowptr[some + 1] - 1).unsqueeze(1))
+        width = int(degree[stop - 1])
+        step = max(1, _EDGES // width)
+        for start in range(first, stop, step):
+            yield slice(start, min(start + step, stop)), width
 
 
 def extremum_backward(
@@ -64,8 +74,8 @@ def extremum_backward(
         dweight_t = share.new_empty(col.numel())
     for block in blocks(rowptr_t, row_t, x.shape[1]):
         source = x.index_select(0, block.row)
-        message = source if weight_t is None else source * weight_t[block.edges].unsqueeze(-1)
-        mine = message.eq(out.index_select(0, block.col)).to(share.dtype)
+        message = source if weight_t is None else source * weight_t[block.edges, None]
+        mine = _equal(message, out.index_select(0, block.col), share.dtype)
         mine.mul_(share.index_select(0, block.col))
         if weight_t is not None:
             dweight_t[block.edges] = (mine * source).sum(-1)
@@ -85,5 +95,10 @@ def _shares(
         message = x.index_select(0, block.col)
         if weight is not None:
             message.mul_(weight[block.edges].unsqueeze(-1))
-        add_rows(ties, block, message.eq(out.index_select(0, block.row)).to(ties.dtype))
+        add_rows(ties, block, _equal(message, out.index_select(0, block.row), ties.dtype))
     return grad / ties.clamp_(min=1.0)
+
+
+def _equal(message: Tensor, wanted: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 1 where two tensors are equal and 0 elsewhere; overwrites the first."""
+    return message.eq_(wanted).to(dtype)

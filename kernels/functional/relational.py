@@ -54,8 +54,9 @@ def rgcn(
     shape = (graph.num_relations, *weight.shape[1:-2], x.shape[1] // blocks, weight.shape[-1])
     check_shape("weight", weight, shape)
     per_pair = spmm(graph.pairs, x, reduce=reduce)  # [P, F]
-    moved = [_transform(per_pair[pairs], weight[r]) for r, pairs in graph.slices()]
-    table = torch.cat(moved) if moved else _transform(per_pair, weight[0])  # [P, F']
+    # split and unbind: the gradient of a slice would be as large as what it was cut from
+    parts = zip(per_pair.split(graph.sizes), weight.unbind(), strict=True)
+    table = torch.cat([_transform(part, matrix) for part, matrix in parts])  # [P, F']
     return spmm(graph.targets, table, bias=bias, residual=residual)
 
 
@@ -95,10 +96,8 @@ def rgcn_embeddings(
         raise ValueError(f"tables have {num_src} rows, the graph {graph.num_src} source nodes")
     if comp is None:
         check_shape("tables", tables, (graph.num_relations, num_src, width))
-        parts = [
-            spmm(graph.of_relation(pairs), tables[r], reduce=reduce) for r, pairs in graph.slices()
-        ]
-        table = torch.cat(parts) if parts else tables[0, :0]
+        parts = zip(graph.by_relation(), tables.unbind(), strict=True)
+        table = torch.cat([spmm(part, rows, reduce=reduce) for part, rows in parts])
         return spmm(graph.targets, table, bias=bias, residual=residual)
     check_shape("comp", comp, (graph.num_relations, count))
     out = tables.new_zeros(graph.num_nodes, width)

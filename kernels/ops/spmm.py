@@ -70,6 +70,8 @@ def _spmm_backward(ctx, grad: Tensor):
         edge_scale = inverse if dst_scale is None else inverse * dst_scale
     if needs_grad(ctx, 2):
         rowptr_t, row_t, perm_t = transposed_or_built(transposed, rowptr, col, x.shape[0])
+        # what a second derivative would walk
+        back = (rowptr, col, _inverse(perm_t)) if torch.is_grad_enabled() else (None, None, None)
         dx = torch.ops.graphstill.spmm(
             rowptr_t,
             row_t,
@@ -82,9 +84,7 @@ def _spmm_backward(ctx, grad: Tensor):
             None,
             "sum",
             "none",
-            rowptr,
-            col,
-            _inverse(perm_t),
+            *back,
         )
     if needs_grad(ctx, 3):
         scaled = grad if edge_scale is None else edge_scale.unsqueeze(-1) * grad
