@@ -1,7 +1,6 @@
 """CSRGraph: the in-edges of every node, sorted once and held by whoever computes with them."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,6 +27,8 @@ class CSRGraph:
     col: Tensor
     perm: Tensor
     num_src: int
+    _transposed: ops.Transposed | None = field(default=None, init=False, repr=False)
+    _gcn_norm: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def from_edge_index(
@@ -74,15 +75,28 @@ class CSRGraph:
         """Number of edges E."""
         return self.col.shape[0]
 
-    @cached_property
+    @property
     def transposed(self) -> ops.Transposed:
         """The out-edges of each source: rowptr_t [M + 1], row_t [E] and their CSR positions [E]."""
-        return ops.transpose(self.rowptr, self.col, self.num_src)
+        if self._transposed is not None:
+            return self._transposed
+        value = ops.transpose(self.rowptr, self.col, self.num_src)
+        self._keep("_transposed", value)
+        return value
 
-    @cached_property
+    @property
     def gcn_norm(self) -> tuple[Tensor, Tensor]:
         """GCN's scale [N] and self_weight [N] of the unweighted graph."""
-        return torch.ops.graphstill.gcn_norm(self.rowptr, self.col, None, None, 1.0, True)
+        if self._gcn_norm is not None:
+            return self._gcn_norm
+        value = torch.ops.graphstill.gcn_norm(self.rowptr, self.col, None, None, 1.0, True)
+        self._keep("_gcn_norm", value)
+        return value
+
+    def _keep(self, name: str, value: tuple[Tensor, ...]) -> None:
+        # a compiled function would have to be compiled again once the value is there
+        if not torch.compiler.is_compiling():
+            object.__setattr__(self, name, value)
 
     def to(self, device: torch.device | str) -> "CSRGraph":
         """Return the same graph on a device."""

@@ -1,9 +1,12 @@
 """The operators as torch's compiler and exporter see them."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from cases import GRAPHS
+from graphstill import kernels
 from graphstill.kernels import CSRGraph, GCNConv, reference
 
 
@@ -45,6 +48,40 @@ def arguments(operator: str) -> tuple[object, ...]:
 @pytest.mark.filterwarnings("ignore")
 def test_opcheck(operator: str) -> None:
     torch.library.opcheck(getattr(torch.ops.graphstill, operator).default, arguments(operator))
+
+
+LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
+    "GCN": lambda: kernels.GCNConv(8, 4),
+    "SAGE": lambda: kernels.SAGEConv(8, 4),
+    "SAGE max": lambda: kernels.SAGEConv(8, 4, aggr="max"),
+    "GIN": lambda: kernels.GINConv(torch.nn.Linear(8, 4)),
+    "SG": lambda: kernels.SGConv(8, 4, K=2),
+    "GAT": lambda: kernels.GATConv(8, 4, heads=2),
+    "GATv2": lambda: kernels.GATv2Conv(8, 4, heads=2),
+    "Transformer": lambda: kernels.TransformerConv(8, 4, heads=2),
+}
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.filterwarnings("ignore")
+def test_layers_compile_whole_and_once_for_all_sizes(
+    name: str, trained: bool, prepared: bool
+) -> None:
+    torch._dynamo.reset()
+    layer = LAYERS[name]()
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True, dynamic=True)
+    with torch._dynamo.config.patch(error_on_recompile=True), torch.set_grad_enabled(trained):
+        for num_nodes, num_edges in ((30, 100), (41, 177), (57, 300)):
+            edges = torch.randint(0, num_nodes, (2, num_edges))
+            graph = CSRGraph.from_edge_index(edges, num_nodes) if prepared else edges
+            x = torch.randn(num_nodes, 8, requires_grad=trained)
+            got, wanted = compiled(x, graph), layer(x, graph)
+            torch.testing.assert_close(got, wanted)
+            if trained:
+                gradients = [torch.autograd.grad(out.square().sum(), x)[0] for out in (got, wanted)]
+                torch.testing.assert_close(*gradients)
 
 
 def test_a_layer_exports_with_dynamic_sizes() -> None:
