@@ -42,8 +42,8 @@ def _gat_kernel(
     top, total = tl.full((), float("-inf"), tl.float32), tl.full((), 0.0, tl.float32)
     sums = tl.zeros([BLOCK_C], tl.float32)
     if LOOPS:  # a node attends to itself first
-        src = tl.load(src_ptr + row * H + head).to(tl.float32)
-        top, total = leaky(src + dst, slope), total + 1.0
+        itself = tl.load(src_ptr + row * H + head).to(tl.float32)
+        top, total = leaky(itself + dst, slope), total + 1.0
         sums = tl.load(x_ptr + row * H * C + own, mask=inside, other=0.0).to(tl.float32)
     for first in range(start, stop, BLOCK_E):
         edge = first + tl.arange(0, BLOCK_E).to(tl.int64)
