@@ -68,7 +68,7 @@ def _gatv2_kernel(
     tl.store(lse_ptr + row * H + head, top + tl.log(total))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows"])
 def _target_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32

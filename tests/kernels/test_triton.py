@@ -1,5 +1,6 @@
 """The Triton kernel against the definition: compiled on a GPU, in the interpreter elsewhere."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from cases import (
     GRAPHS,
+    TORCH_OPTIONS,
     Options,
     assert_close,
     graphs,
@@ -44,6 +46,25 @@ def test_forward(graph: str, options: Options) -> None:
     narrow = {name: value.float().to(DEVICE) for name, value in inputs.items()}
     got = torch.ops.graphstill.spmm(rowptr, col, **narrow, **options.choices)
     assert_close(got.cpu(), wanted)
+
+
+@graphs
+@pytest.mark.parametrize("options", TORCH_OPTIONS[3:6], ids=str)
+@pytest.mark.parametrize("chunk", [4, 16])
+@pytest.mark.usefixtures("poisoned", "triton_everywhere")
+def test_hubs_are_summed_in_parts(
+    graph: str, options: Options, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["graphstill.kernels.gpu.spmm"], "CHUNK", chunk)
+    rowptr, col, num_nodes = csr_of(graph)
+    inputs = spmm_inputs(options, num_nodes, col.numel(), 7)
+    wanted = reference.spmm(rowptr.cpu(), col.cpu(), **inputs, **options.choices)
+    narrow = {name: value.float().to(DEVICE) for name, value in inputs.items()}
+    first, again = (
+        torch.ops.graphstill.spmm(rowptr, col, **narrow, **options.choices) for _ in range(2)
+    )
+    assert_close(first.cpu(), wanted)
+    assert torch.equal(first, again)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
