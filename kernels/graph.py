@@ -52,7 +52,13 @@ class CSRGraph:
         """
         if not isinstance(edge_index, Tensor) or edge_index.layout != torch.strided:
             kind = getattr(edge_index, "layout", type(edge_index).__name__)
-            raise TypeError(f"edge_index must be a dense tensor [2, E] or a CSRGraph, got {kind}")
+            raise TypeError(
+                f"edge_index must be a dense tensor [2, E] or a CSRGraph, got {kind}; a sparse "
+                "adjacency whose rows are destinations becomes one by CSRGraph.from_csr("
+                "adj_t.crow_indices(), adj_t.col_indices())"
+            )
+        if hasattr(edge_index, "as_tensor"):  # PyG's EdgeIndex, a tensor with a memory
+            edge_index = edge_index.as_tensor()  # type: ignore[reportCallIssue]
         if edge_index.is_floating_point() or edge_index.dtype == torch.bool:
             raise TypeError(f"edge_index must hold integers, got {edge_index.dtype}")
         if edge_index.dim() != 2 or edge_index.shape[0] != 2:
@@ -64,6 +70,36 @@ class CSRGraph:
         num_src, num_dst = size
         rowptr, col, perm = torch.ops.graphstill.csr(edge_index.to(torch.int64), num_src, num_dst)
         return cls(rowptr, col, perm, num_src)
+
+    @classmethod
+    def from_csr(cls, rowptr: Tensor, col: Tensor, num_src: int | None = None) -> "CSRGraph":
+        """Take a graph that is sorted already; edges are numbered in the order they have.
+
+        Args:
+            rowptr: Where the in-edges of each destination start, [N + 1], an integer type.
+            col: Source of each in-edge, [E], an integer type.
+            num_src: Number of source nodes M; N where it is not given.
+
+        Raises:
+            TypeError: If rowptr or col does not hold integers.
+            ValueError: If rowptr does not rise from 0 to E, or an id is out of range.
+        """
+        for name, tensor in (("rowptr", rowptr), ("col", col)):
+            if tensor.is_floating_point() or tensor.dtype == torch.bool:
+                raise TypeError(f"{name} must hold integers, got {tensor.dtype}")
+            if tensor.dim() != 1:
+                raise ValueError(f"{name} must have one dimension, got {list(tensor.shape)}")
+        num_edges, num_nodes = col.numel(), rowptr.numel() - 1
+        rises = num_nodes >= 0 and int(rowptr[0]) == 0 and bool((rowptr.diff() >= 0).all())
+        if not rises or int(rowptr[-1]) != num_edges:
+            raise ValueError(f"rowptr must rise from 0 to the number of edges, {num_edges}")
+        num_src = num_nodes if num_src is None else num_src
+        wrong = (col < 0) | (col >= num_src)
+        if bool(wrong.any()):
+            edge = int(wrong.nonzero()[0])
+            raise ValueError(f"edge {edge} names source {int(col[edge])}, not in [0, {num_src})")
+        perm = torch.arange(num_edges, device=col.device)
+        return cls(rowptr.to(torch.int64), col.to(torch.int32), perm, num_src)
 
     @property
     def num_nodes(self) -> int:
