@@ -22,15 +22,16 @@ def gat_backward(
     x: Tensor,
     alpha_src: Tensor,
     alpha_dst: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
     negative_slope: float,
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, alpha_src and alpha_dst.
 
-    With p_e the attention of edge e, g = grad and out without the bias: dx[j] = Σ p_e g[i] over the
-    out-edges of j, and the score's gradient is p_e (g[i] · x[j] - g[i] · out[i]), per head.
+    With p_e the attention of edge e and g = grad: dx[j] = Σ p_e g[i] over the out-edges of j, and
+    the score's gradient is p_e (g[i] · x[j] - mean[i]), per head; mean is what the gradients
+    g · x are on average, g[i] · out[i] without the bias.
     """
     rowptr_t, row_t, perm_t = transposed
     row, grad = reference.rows(rowptr, col.numel()), grad.contiguous()
@@ -39,10 +40,9 @@ def gat_backward(
     if add_self_loops:
         mask_loops_(score, row, col)
     attention = score.sub_(lse.index_select(0, row)).exp_()
-    mean = (heads(grad, lse) * heads(out, lse)).sum(-1)  # [N, H]
     dscore = sddmm(rowptr, col, grad, x, lse.shape[1]).sub_(mean.index_select(0, row))
     dscore.mul_(attention).mul_(slope)
-    dx = bag_per_head(rowptr_t, row_t, grad, attention.index_select(0, perm_t))
+    dx = bag_per_head(rowptr_t, row_t, grad, attention, perm_t)
     dsrc = torch.segment_reduce(dscore.index_select(0, perm_t), "sum", offsets=rowptr_t, axis=0)
     ddst = torch.segment_reduce(dscore, "sum", offsets=rowptr, axis=0)
     if add_self_loops:
@@ -68,22 +68,21 @@ def dot_attention_backward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of query, key and value.
 
     With p_e the attention and g = grad: dvalue[j] = Σ p_e g[i], the score's gradient is
-    s'_e = p_e (g[i] · value[j] - g[i] · out[i]), dquery[i] = Σ s'_e key[j] / √C, and dkey alike.
+    s'_e = p_e (g[i] · value[j] - mean[i]), dquery[i] = Σ s'_e key[j] / √C, and dkey alike.
     """
     rowptr_t, row_t, perm_t = transposed
     row, grad, num_heads = reference.rows(rowptr, col.numel()), grad.contiguous(), lse.shape[1]
     attention = dot_scores(rowptr, col, query, key, num_heads)
     attention.sub_(lse.index_select(0, row)).exp_()
-    mean = (heads(grad, lse) * heads(out, lse)).sum(-1)
     dscore = sddmm(rowptr, col, grad, value, num_heads).sub_(mean.index_select(0, row))
     dscore.mul_(attention).mul_((query.shape[1] // num_heads) ** -0.5)
     dquery = bag_per_head(rowptr, col, key, dscore)
-    dkey = bag_per_head(rowptr_t, row_t, query, dscore.index_select(0, perm_t))
-    dvalue = bag_per_head(rowptr_t, row_t, grad, attention.index_select(0, perm_t))
+    dkey = bag_per_head(rowptr_t, row_t, query, dscore, perm_t)
+    dvalue = bag_per_head(rowptr_t, row_t, grad, attention, perm_t)
     return dquery, dkey, dvalue

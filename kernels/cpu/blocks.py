@@ -72,15 +72,25 @@ def bag(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None) -> Tensor
     )
 
 
-def bag_per_head(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Sum as `bag` does, each head [.., C] of x with its own column of weight [E, H]."""
+def bag_per_head(
+    rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor, perm: Tensor | None = None
+) -> Tensor:
+    """Sum as `bag` does, each head [.., C] of x with its own column of weight [E, H].
+
+    perm [E] says which row of weight each position has; None means its own.
+    """
     if weight.shape[1] == 1:
-        return bag(rowptr, col, x, weight.reshape(-1))
+        return bag(rowptr, col, x, _column(weight, 0, perm))
     out = x.new_empty(rowptr.numel() - 1, x.shape[1])
     pairs = zip(heads(x, weight).unbind(1), heads(out, weight).unbind(1), strict=True)
     for head, (table, target) in enumerate(pairs):
-        target.copy_(bag(rowptr, col, table, weight[:, head].contiguous()))
+        target.copy_(bag(rowptr, col, table, _column(weight, head, perm)))
     return out
+
+
+def _column(weight: Tensor, head: int, perm: Tensor | None) -> Tensor:
+    column = weight[:, head]
+    return column.contiguous() if perm is None else column.index_select(0, perm)
 
 
 def heads(x: Tensor, per_head: Tensor) -> Tensor:

@@ -46,20 +46,19 @@ def gatv2_backward(
     x_l: Tensor,
     x_r: Tensor,
     att: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
     negative_slope: float,
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x_l, x_r and att.
 
-    With z_e = x_l[j] + x_r[i], p_e the attention, g = grad and s'_e = p_e (g[i] · x_l[j] - g[i] ·
-    out[i]): dx_r[i] = att · Σ s'_e LeakyReLU'(z_e) over the in-edges of i, dx_l[j] the same over
+    With z_e = x_l[j] + x_r[i], p_e the attention, g = grad and s'_e = p_e (g[i] · x_l[j] -
+    mean[i]): dx_r[i] = att · Σ s'_e LeakyReLU'(z_e) over the in-edges of i, dx_l[j] the same over
     the out-edges of j plus Σ p_e g[i], and datt = Σ s'_e LeakyReLU(z_e), all per head.
     """
     rowptr_t, row_t, perm_t = transposed
     grad, spread = grad.contiguous(), torch.block_diag(*att.unsqueeze(-1))
-    mean = (heads(grad, lse) * heads(out, lse)).sum(-1)  # [N, H]
     attention = x_l.new_empty(col.numel(), att.shape[0])
     dscore = torch.empty_like(attention)
     dx_l, dx_r = torch.zeros_like(x_l), torch.zeros_like(x_r)
@@ -75,10 +74,10 @@ def gatv2_backward(
         ds = torch.mul(p, dot.sub_(mean.index_select(0, block.row)), out=dscore[block.edges])
         datt.addmm_(both.t(), ds)
         add_rows(dx_r, block, _slope_(both, ds, negative_slope))
-    dscore_t = dscore.index_select(0, perm_t)
     for block in blocks(rowptr_t, row_t, x_l.shape[1]):
         both = _both(x_l, x_r, block.row, block.col)
-        add_rows(dx_l, block, _slope_(both, dscore_t[block.edges], negative_slope))
+        ds = dscore.index_select(0, perm_t[block.edges])
+        add_rows(dx_l, block, _slope_(both, ds, negative_slope))
     own = None
     if add_self_loops:
         both = F.leaky_relu_(x_l + x_r, negative_slope)
@@ -90,7 +89,8 @@ def gatv2_backward(
     dx_l.mul_(att.reshape(-1))
     if own is not None:
         heads(dx_l, own).addcmul_(own.unsqueeze(-1), heads(grad, own))
-    dx_l.add_(bag_per_head(rowptr_t, row_t, grad, attention.index_select(0, perm_t)))
+    del dscore
+    dx_l.add_(bag_per_head(rowptr_t, row_t, grad, attention, perm_t))
     return dx_l, dx_r.mul_(att.reshape(-1)), _diagonal(datt, att)
 
 

@@ -170,13 +170,12 @@ def dot_attention_backward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of query, key and value; see `cpu.dot_attention_backward`."""
     heads, channels = lse.shape[1], value.shape[1] // lse.shape[1]
     grad, query, key, value = (t.contiguous() for t in (grad, query, key, value))
-    mean = (grad.float() * out.float()).unflatten(1, (heads, -1)).sum(-1)
     attention = value.new_empty(col.numel(), heads, dtype=torch.float32)
     dscore = torch.empty_like(attention)
     dquery, dkey, dvalue = (torch.empty_like(t) for t in (query, key, value))

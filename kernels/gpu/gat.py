@@ -164,15 +164,13 @@ def gat_backward(
     x: Tensor,
     alpha_src: Tensor,
     alpha_dst: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
     negative_slope: float,
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x, alpha_src and alpha_dst; see `cpu.gat_backward`."""
     heads, grad, x = lse.shape[1], grad.contiguous(), x.contiguous()
-    grad_heads = grad.unflatten(1, (heads, -1)).float()
-    mean = (grad_heads * out.unflatten(1, (heads, -1)).float()).sum(-1)
     dx = torch.empty_like(x)
     dsrc = x.new_empty(x.shape[0], heads, dtype=torch.float32)
     dscore = x.new_empty(col.numel(), heads, dtype=torch.float32)
@@ -201,7 +199,7 @@ def gat_backward(
     if add_self_loops:
         raw = (alpha_src + alpha_dst).float()
         own = (torch.nn.functional.leaky_relu(raw, negative_slope) - lse).exp()
-        values = x.unflatten(1, (heads, -1)).float()
+        grad_heads, values = (t.unflatten(1, (heads, -1)).float() for t in (grad, x))
         dself = own * ((grad_heads * values).sum(-1) - mean)
         dself = torch.where(raw > 0, dself, negative_slope * dself)
         dsrc, ddst = dsrc + dself, ddst + dself

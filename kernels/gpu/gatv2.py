@@ -211,16 +211,14 @@ def gatv2_backward(
     x_l: Tensor,
     x_r: Tensor,
     att: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
     negative_slope: float,
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of x_l, x_r and att; see `cpu.gatv2_backward`."""
     (heads, channels), rows = att.shape, rowptr.numel() - 1
     grad, x_l, x_r, att = (t.contiguous() for t in (grad, x_l, x_r, att))
-    grad_heads = grad.unflatten(1, (heads, -1)).float()
-    mean = (grad_heads * out.unflatten(1, (heads, -1)).float()).sum(-1)
     attention = x_l.new_empty(col.numel(), heads, dtype=torch.float32)
     dscore = torch.empty_like(attention)
     dx_l = torch.empty_like(x_l, dtype=torch.float32)
@@ -248,7 +246,7 @@ def gatv2_backward(
         raw = (x_l.float() + x_r.float()).unflatten(1, (heads, -1))
         both = torch.nn.functional.leaky_relu(raw, negative_slope)
         own = ((att.float() * both).sum(-1) - lse).exp()
-        values = x_l.unflatten(1, (heads, -1)).float()
+        grad_heads, values = (t.unflatten(1, (heads, -1)).float() for t in (grad, x_l))
         dself = own * ((grad_heads * values).sum(-1) - mean)
         datt = datt + (dself.unsqueeze(-1) * both).sum(0)
         both = dself.unsqueeze(-1) * att.float() * torch.where(raw > 0, 1.0, negative_slope)

@@ -18,6 +18,20 @@ def lse_like(x: Tensor, num_nodes: int, heads: int) -> Tensor:
     return x.new_empty(num_nodes, heads, dtype=dtype)
 
 
+def mean_gradient(grad: Tensor, out: Tensor, bias: Tensor | None, heads: int) -> Tensor:
+    """Return g[i] · (out[i] - bias) per head, [N, H]: the mean over a row's edges of g · x."""
+    dtype = torch.float32 if out.dtype in HALF else out.dtype
+    # batched products of a row and a column: no [N, H · C] temporary
+    rows, columns = (
+        grad.reshape(-1, 1, grad.shape[1] // heads),
+        out.reshape(-1, out.shape[1] // heads, 1),
+    )
+    mean = torch.bmm(rows.to(dtype), columns.to(dtype)).view(-1, heads)
+    if bias is None:
+        return mean
+    return mean - grad.to(dtype) @ torch.block_diag(*bias.to(dtype).view(heads, -1, 1))
+
+
 @torch.library.custom_op("graphstill::edge_softmax", mutates_args=())
 def edge_softmax(rowptr: Tensor, score: Tensor) -> Tensor:
     """See `reference.edge_softmax`. Differentiable in score."""
@@ -93,8 +107,8 @@ def gat_backward(
     x: Tensor,
     alpha_src: Tensor,
     alpha_dst: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
     negative_slope: float,
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,8 +122,8 @@ def gat_backward(
         x,
         alpha_src,
         alpha_dst,
-        out,
         lse,
+        mean,
         negative_slope,
         add_self_loops,
     )
@@ -148,8 +162,8 @@ def _gat_backward(ctx, grad: Tensor, _grad_lse: Tensor):
         x,
         alpha_src,
         alpha_dst,
-        out if bias is None else out - bias,
         lse,
+        mean_gradient(grad, out, bias, lse.shape[1]),
         ctx.negative_slope,
         ctx.add_self_loops,
     )
@@ -201,13 +215,13 @@ def dot_attention_backward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `cpu.dot_attention_backward`."""
     transposed = (rowptr_t, row_t, perm_t)
     return implementation(value).dot_attention_backward(
-        grad, rowptr, col, transposed, query, key, value, out, lse
+        grad, rowptr, col, transposed, query, key, value, lse, mean
     )
 
 
@@ -236,8 +250,9 @@ def _dot_attention_setup(ctx, inputs, output) -> None:
 def _dot_attention_backward(ctx, grad: Tensor, _grad_lse: Tensor):
     rowptr, col, query, key, value, out, lse, *transposed = ctx.saved_tensors
     walked = transposed_or_built(transposed, rowptr, col, value.shape[0])
+    mean = mean_gradient(grad, out, None, lse.shape[1])
     gradients = torch.ops.graphstill.dot_attention_backward(
-        grad, rowptr, col, *walked, query, key, value, out, lse
+        grad, rowptr, col, *walked, query, key, value, lse, mean
     )
     return None, None, *gradients, None, None, None, None
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .attention import lse_like
+from .attention import lse_like, mean_gradient
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
 
@@ -47,8 +47,8 @@ def gatv2_backward(
     x_l: Tensor,
     x_r: Tensor,
     att: Tensor,
-    out: Tensor,
     lse: Tensor,
+    mean: Tensor,
     negative_slope: float,
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,8 +62,8 @@ def gatv2_backward(
         x_l,
         x_r,
         att,
-        out,
         lse,
+        mean,
         negative_slope,
         add_self_loops,
     )
@@ -102,8 +102,8 @@ def _backward(ctx, grad: Tensor, _grad_lse: Tensor):
         x_l,
         x_r,
         att,
-        out if bias is None else out - bias,
         lse,
+        mean_gradient(grad, out, bias, lse.shape[1]),
         ctx.negative_slope,
         ctx.add_self_loops,
     )

@@ -74,15 +74,15 @@ def launch_all(width: int, dtype: torch.dtype) -> None:
         "extremum_backward": lambda: gpu.extremum_backward(x, *graph, transposed, x, None, x),
         "gat": lambda: gpu.gat(*graph, x, per_head, per_head, None, 0.2, True),
         "gat_backward": lambda: gpu.gat_backward(
-            x, *graph, transposed, x, per_head, per_head, x, lse, 0.2, True
+            x, *graph, transposed, x, per_head, per_head, lse, lse, 0.2, True
         ),
         "gatv2": lambda: gpu.gatv2(*graph, x, x, att, None, 0.2, True),
         "gatv2_backward": lambda: gpu.gatv2_backward(
-            x, *graph, transposed, x, x, att, x, lse, 0.2, True
+            x, *graph, transposed, x, x, att, lse, lse, 0.2, True
         ),
         "dot_attention": lambda: gpu.dot_attention(*graph, x, x, x, heads),
         "dot_attention_backward": lambda: gpu.dot_attention_backward(
-            x, *graph, transposed, x, x, x, x, lse
+            x, *graph, transposed, x, x, x, lse, lse
         ),
     }
     for name, call in calls.items():
