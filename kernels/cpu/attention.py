@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import reference
-from .blocks import bag_per_head, heads
+from .blocks import bag_per_head, heads, row_sum
 from .precision import in_float32
 from .spmm import sddmm
 
@@ -20,7 +20,7 @@ def edge_softmax(rowptr: Tensor, score: Tensor) -> Tensor:
 def edge_softmax_backward(grad: Tensor, rowptr: Tensor, attention: Tensor) -> Tensor:
     """Return the gradient of the scores: p_e (g_e - Σ p g of its row)."""
     part = attention * grad
-    total = torch.segment_reduce(part, "sum", offsets=rowptr, axis=0)
+    total = row_sum(rowptr, part)
     row = reference.rows(rowptr, grad.shape[0])
     return part.sub_(attention * total.index_select(0, row))
 
@@ -36,7 +36,7 @@ def softmax_(
     top = top if own is None else torch.maximum(top, own)
     top = torch.where(top.isinf(), 0.0, top)
     exp = score.sub_(top.index_select(0, row)).exp_()
-    total = torch.segment_reduce(exp, "sum", offsets=rowptr, axis=0)
+    total = row_sum(rowptr, exp)
     if own is not None:
         total += (own - top).exp()
     return exp.div_(total.index_select(0, row)), total.log() + top
@@ -77,7 +77,7 @@ def gat_scores(
 
 def mask_loops_(score: Tensor, row: Tensor, col: Tensor) -> None:
     """Leave out the self loops that the edges hold: each node has one of its own."""
-    score.masked_fill_((row == col).unsqueeze(-1), -torch.inf)
+    score.index_fill_(0, (row == col).nonzero().squeeze(1), -torch.inf)  # few, if any
 
 
 @in_float32(keep=1)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import reference
 from .attention import dot_scores, gat_scores, mask_loops_
-from .blocks import bag_per_head, heads
+from .blocks import bag_per_head, heads, row_sum
 from .precision import in_float32
 from .spmm import sddmm
 
@@ -36,27 +36,24 @@ def gat_backward(
     rowptr_t, row_t, perm_t = transposed
     row, grad = reference.rows(rowptr, col.numel()), grad.contiguous()
     score = gat_scores(row, col, alpha_src, alpha_dst, negative_slope)
-    slope = _leaky_slope(score, negative_slope)
+    rises = score > 0
     if add_self_loops:
         mask_loops_(score, row, col)
     attention = score.sub_(lse.index_select(0, row)).exp_()
     dscore = sddmm(rowptr, col, grad, x, lse.shape[1]).sub_(mean.index_select(0, row))
-    dscore.mul_(attention).mul_(slope)
+    dscore.mul_(attention)
+    dscore = torch.where(rises, dscore, negative_slope * dscore)
     dx = bag_per_head(rowptr_t, row_t, grad, attention, perm_t)
-    dsrc = torch.segment_reduce(dscore.index_select(0, perm_t), "sum", offsets=rowptr_t, axis=0)
-    ddst = torch.segment_reduce(dscore, "sum", offsets=rowptr, axis=0)
+    dsrc, ddst = row_sum(rowptr_t, dscore, perm_t), row_sum(rowptr, dscore)
     if add_self_loops:
         raw = alpha_src + alpha_dst
         own = (F.leaky_relu(raw, negative_slope) - lse).exp()
         heads(dx, own).addcmul_(own.unsqueeze(-1), heads(grad, own))
         dot = (heads(grad, own) * heads(x, own)).sum(-1)
-        dself = own * _leaky_slope(raw, negative_slope) * (dot - mean)
+        dself = own * (dot - mean)
+        dself = torch.where(raw > 0, dself, negative_slope * dself)
         dsrc, ddst = dsrc + dself, ddst + dself
     return dx, dsrc, ddst
-
-
-def _leaky_slope(value: Tensor, negative_slope: float) -> Tensor:
-    return torch.full_like(value, negative_slope).masked_fill_(value > 0, 1.0)
 
 
 @in_float32()

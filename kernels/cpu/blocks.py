@@ -56,6 +56,14 @@ def add_rows(out: Tensor, block: Block, values: Tensor) -> None:
     )
 
 
+def row_sum(rowptr: Tensor, value: Tensor, perm: Tensor | None = None) -> Tensor:
+    """Sum value [E, H] over each row, [N, H]; perm says which value each position has."""
+    if value.numel() == 0:
+        return value.new_zeros(rowptr.numel() - 1, value.shape[1])
+    index = torch.arange(value.shape[0], device=value.device) if perm is None else perm
+    return F.embedding_bag(index, value, rowptr, mode="sum", include_last_offset=True)
+
+
 def bag(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None) -> Tensor:
     """Sum the rows of x over each row's edges, weighted by edge; [N, F]."""
     if col.numel() == 0 or x.numel() == 0:

@@ -62,7 +62,7 @@ def _spmm_backward(ctx, grad: Tensor):
     if ctx.activation == "relu":
         grad = grad * (out > 0)
     elif ctx.activation == "elu":  # its slope below zero is e^z = out + 1
-        grad = grad * torch.where(out > 0, 1.0, out + 1.0)
+        grad = grad * (out.clamp(max=0) + 1)
     dx = dweight = dbias = None
     edge_scale = dst_scale  # what a row multiplies the sum over its edges by
     if ctx.mean:
