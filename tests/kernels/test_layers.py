@@ -79,7 +79,9 @@ def run(layer: torch.nn.Module, graph: Any, weight: torch.Tensor | None) -> list
     extra = [] if weight is None else [weight]
     out = layer(*inputs, edges, *extra)
     weighted_sum(out).backward()
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in layer.parameters()]
+    unused = getattr(layer, "root_weight", True) is False  # PyG keeps lin_skip even then
+    gradients = [p.grad for n, p in layer.named_parameters() if not (unused and "lin_skip" in n)]
+    assert all(g is not None for g in gradients)
     return [out.detach(), x.grad, *gradients]  # type: ignore[list-item]
 
 
@@ -181,13 +183,13 @@ RELATIONAL: dict[str, Callable[[Any], torch.nn.Module]] = {
 }
 
 
-@graphs
-@pytest.mark.parametrize("ids", [False, True])
-@pytest.mark.parametrize("name", RELATIONAL)
+@pytest.mark.parametrize("graph", [name for name, (_, nodes) in GRAPHS.items() if nodes])
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [(n, ids) for n in RELATIONAL for ids in (False, True) if n != "blocks" or not ids],
+)
 def test_relational_layers_are_pygs(name: str, ids: bool, graph: str) -> None:
     edge_index, num_nodes = GRAPHS[graph]
-    if num_nodes == 0 or (ids and name == "blocks"):
-        pytest.skip("PyG has no such case")
     edge_type = torch.randint(0, 4, (edge_index.shape[1],))
     theirs, ours = RELATIONAL[name](pyg).double(), RELATIONAL[name](kernels).double()
     for parameter in theirs.parameters():
@@ -256,7 +258,7 @@ def test_attention_with_dropout_is_right_on_average(name: str) -> None:
     exact = layer.eval()(x, edge_index)
     layer.train()
     mean = torch.stack([layer(x, edge_index).detach() for _ in range(3000)]).mean(dim=0)
-    torch.testing.assert_close(mean, exact, rtol=0.0, atol=0.08)
+    torch.testing.assert_close(mean, exact, rtol=0.0, atol=0.06)
 
 
 @pytest.mark.parametrize("name", WITH_DROPOUT)
