@@ -23,10 +23,10 @@ format: $(VENV)/installed-dev  ## put the code into shape
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) build dist serve/native/*.so
+	rm -rf $(VENV) build dist kernels/native/*.so serve/native/*.so
 
 # an installation is redone when what it depends on changed: settings, build hook, C++ sources
-$(VENV)/installed-%: pyproject.toml hatch_build.py $(wildcard serve/native/*.cpp serve/native/*.h)
+$(VENV)/installed-%: pyproject.toml hatch_build.py $(wildcard */native/*.cpp */native/*.h)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'

@@ -7,7 +7,14 @@ HEADS = 4
 
 
 def target(
-    inputs: Mapping[str, Any], threads: int, *, kind: str, width: int, peer: str, direction: str
+    inputs: Mapping[str, Any],
+    threads: int,
+    *,
+    kind: str,
+    width: int,
+    peer: str,
+    direction: str,
+    device: str = "cpu",
 ) -> Callable[[], Any]:
     """Return one call of a row: it answers with the output and the gradient of the features."""
     import torch
@@ -15,8 +22,10 @@ def target(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     num_nodes = int(inputs["num_nodes"])
-    graph = {name: torch.from_numpy(inputs[name]) for name in inputs if name != "num_nodes"}
-    x = torch.randn(num_nodes, width)
+    graph = {
+        name: torch.from_numpy(inputs[name]).to(device) for name in inputs if name != "num_nodes"
+    }
+    x = torch.randn(num_nodes, width).to(device)
     function = BUILDERS[kind](graph, num_nodes, width, kind, peer)
     if direction == "forward":
 
@@ -26,7 +35,7 @@ def target(
 
         return forward
     leaf = x.requires_grad_()
-    slope = torch.randn(function(x).shape)
+    slope = torch.randn(function(x).shape).to(device)
 
     def both() -> Any:
         leaf.grad = None
@@ -50,6 +59,12 @@ def _aggregation(
         csr = CSRGraph.from_edge_index(edge_index, num_nodes)
         _ = csr.transposed  # part of preparing
         return lambda x: spmm(csr, x, reduce=kind)
+    if peer == "read":
+        csr = CSRGraph.from_edge_index(edge_index, num_nodes)
+        bags = torch.arange(0, csr.num_edges, 2048, dtype=torch.int32, device=csr.col.device)
+        return lambda x: torch.nn.functional.embedding_bag(csr.col, x, bags, mode="sum")
+    if peer == "CuPy CSR":
+        return _cupy(CSRGraph.from_edge_index(edge_index, num_nodes))
     if peer == "embedding_bag":
         csr = CSRGraph.from_edge_index(edge_index, num_nodes)
         offsets = csr.rowptr.int()
@@ -57,13 +72,46 @@ def _aggregation(
             csr.col, x, offsets, mode="sum", include_last_offset=True
         )
     if peer in ("torch CSR", "torch COO"):
-        ones = torch.ones(edge_index.shape[1])
+        ones = torch.ones(edge_index.shape[1], device=edge_index.device)
         coo = torch.sparse_coo_tensor(edge_index.flip(0), ones, (num_nodes, num_nodes)).coalesce()
         matrix = coo if peer == "torch COO" else coo.to_sparse_csr()
         return lambda x: torch.sparse.mm(matrix, x)
-    conv = SimpleConv(aggr=kind)
-    conv = torch.compile(conv, dynamic=True) if peer == "PyG compiled" else conv
-    return lambda x: conv(x, edge_index)
+    if peer == "PyG CSR":
+        csr = CSRGraph.from_edge_index(edge_index, num_nodes)
+        ones = torch.ones(csr.num_edges, device=csr.col.device)
+        adjacency = torch.sparse_csr_tensor(csr.rowptr, csr.col.long(), ones, (num_nodes,) * 2)
+        conv = SimpleConv(aggr=kind)
+        return lambda x: conv(x, adjacency)
+    return _pyg(SimpleConv(aggr=kind), edge_index, num_nodes, width, peer)
+
+
+def _cupy(csr: Any) -> Callable[..., Any]:
+    """Return cuSPARSE's product with a matrix that CuPy holds; forward only."""
+    import cupy  # type: ignore[reportMissingImports]
+    import cupyx.scipy.sparse  # type: ignore[reportMissingImports]
+    import torch
+
+    rowptr, col = (cupy.from_dlpack(t.to(torch.int32)) for t in (csr.rowptr, csr.col))
+    shape, ones = (csr.num_nodes, csr.num_src), cupy.ones(csr.num_edges, dtype=cupy.float32)
+    matrix = cupyx.scipy.sparse.csr_matrix((ones, col, rowptr), shape=shape)
+    return lambda x: torch.from_dlpack(matrix @ cupy.from_dlpack(x))
+
+
+def _pyg(layer: Any, edge_index: Any, num_nodes: int, width: int, peer: str) -> Callable[..., Any]:
+    """Return a layer as it is, or compiled in one of two ways."""
+    import tempfile
+
+    import torch
+
+    if peer == "AOTInductor":
+        x = torch.randn(num_nodes, width, device=edge_index.device)
+        program = torch.export.export(layer.eval(), (x, edge_index))
+        with tempfile.TemporaryDirectory() as folder:
+            path = torch._inductor.aoti_compile_and_package(program, package_path=f"{folder}/m.pt2")
+            layer = torch._inductor.aoti_load_package(path)
+    elif peer == "PyG compiled":
+        layer = torch.compile(layer, dynamic=True)
+    return lambda x: layer(x, edge_index)
 
 
 def _layer(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Callable[..., Any]:
@@ -73,15 +121,14 @@ def _layer(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Call
     from graphstill import kernels
 
     name = {"gat": "GATConv", "gatv2": "GATv2Conv", "transformer": "TransformerConv"}[kind]
-    layer = getattr(pyg, name)(width, width // HEADS, heads=HEADS)
+    layer = getattr(pyg, name)(width, width // HEADS, heads=HEADS).to(graph["edge_index"].device)
     if peer == "ours":
         holder = torch.nn.ModuleList([layer])
         assert not kernels.accelerate(holder).kept
         csr = kernels.CSRGraph.from_edge_index(graph["edge_index"], num_nodes)
         _ = csr.transposed  # part of preparing
         return lambda x: holder[0](x, csr)
-    layer = torch.compile(layer, dynamic=True) if peer == "PyG compiled" else layer
-    return lambda x: layer(x, graph["edge_index"])
+    return _pyg(layer, graph["edge_index"], num_nodes, width, peer)
 
 
 def _relational(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Callable[..., Any]:
@@ -93,7 +140,7 @@ def _relational(graph: Any, num_nodes: int, width: int, kind: str, peer: str) ->
     edge_index, edge_type = graph["edge_index"], graph["edge_type"]
     relations = int(edge_type.max()) + 1
     make = pyg.FastRGCNConv if peer == "PyG fast" else pyg.RGCNConv
-    layer = make(width, width, relations)
+    layer = make(width, width, relations).to(edge_index.device)
     if peer != "ours":
         return lambda x: layer(x, edge_index, edge_type)
     holder = torch.nn.ModuleList([layer])

@@ -11,7 +11,9 @@ Features are random. Cases are named operator/graph/width/direction.
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +23,71 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 TOLERANCE = 1e-3
-SUMS = ("ours", "torch CSR", "torch COO", "embedding_bag", "PyG")
-REDUCED = ("ours", "PyG", "PyG compiled")
-LAYERS = ("ours", "PyG", "PyG compiled")
-
-# operator: its graphs, its widths, its rows
-CASES: dict[str, tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]] = {
-    "sum": (("arxiv", "computers"), (32, 64, 128, 256), SUMS),
-    "mean": (("arxiv",), (32, 128), REDUCED),
-    "max": (("arxiv",), (32, 128), REDUCED),
-    "min": (("arxiv",), (128,), REDUCED),
-    "gat": (("arxiv", "computers"), (64,), LAYERS),
-    "gatv2": (("arxiv", "computers"), (64,), LAYERS),
-    "transformer": (("arxiv",), (64,), LAYERS),
-    "rgcn": (("aifb", "am", "mag-shaped"), (16,), ("ours", "PyG", "PyG fast")),
-}
 DIRECTIONS = ("forward", "forward+backward")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator on some graphs, at some widths.
+
+    Attributes:
+        kind: The operator or layer.
+        graphs: Names of the graphs.
+        widths: Numbers of features.
+        peers: The rows.
+        directions: Forward, and forward and backward.
+    """
+
+    kind: str
+    graphs: tuple[str, ...]
+    widths: tuple[int, ...]
+    peers: tuple[str, ...]
+    directions: tuple[str, ...] = DIRECTIONS
+
+    def rows(self, width: int, graph: str, direction: str) -> list[Any]:
+        """Return the rows at one width, in one direction."""
+        from graphstill.export import Row
+
+        both = () if direction == "forward" else FORWARD_ONLY
+        return [
+            Row(
+                f"{self.kind}/{graph}/{width}/{direction} {peer}",
+                "kernel_rows:target",
+                {"kind": self.kind, "width": width, "peer": peer, "direction": direction},
+            )
+            for peer in self.peers
+            if peer not in both
+        ]
+
+
+# read: the same rows of x in the same order, and nothing else; no sum over neighbours is faster
+FORWARD_ONLY = ("read", "AOTInductor", "PyG compiled")
+SUMS = ("ours", "read", "torch CSR", "embedding_bag", "PyG")
+REDUCED = ("ours", "PyG", "PyG CSR")
+COMPILED = ("PyG compiled", "AOTInductor")  # their compilers take minutes: two operators
+GENERATED = ("products-shaped", "products-shaped-ordered", "reddit-shaped")
+CASES = (
+    Case("sum", ("arxiv",), (32, 64, 128, 256), SUMS),
+    Case("sum", ("computers", "ppi"), (64,), (*SUMS, "torch COO")),
+    Case("sum", GENERATED, (64,), ("ours", "read", "torch CSR", "embedding_bag"), ("forward",)),
+    Case("mean", ("arxiv",), (64,), (*REDUCED, *COMPILED)),
+    Case("max", ("arxiv",), (64,), REDUCED),
+    Case("min", ("arxiv",), (64,), REDUCED),
+    Case("gat", ("arxiv", "computers"), (64,), ("ours", "PyG")),
+    Case("gatv2", ("arxiv",), (64,), ("ours", "PyG", *COMPILED)),
+    Case("gatv2", ("computers",), (64,), ("ours", "PyG")),
+    Case("transformer", ("arxiv",), (64,), ("ours", "PyG")),
+    Case("rgcn", ("aifb", "am", "mag-shaped"), (16,), ("ours", "PyG", "PyG fast")),
+)
 
 # what ours must at least be times faster than, by operator, row and direction
 BARS: dict[tuple[str, str], tuple[float, float]] = {
     **{("sum", peer): (1.0, 1.0) for peer in ("torch CSR", "torch COO")},
     ("sum", "embedding_bag"): (1.0, 2.0),
-    **{(kind, peer): (3.0, 3.0) for kind in ("mean", "max", "min") for peer in ("PyG",)},
+    **{(kind, "PyG"): (3.0, 3.0) for kind in ("mean", "max", "min")},
     **{(kind, "PyG"): (4.0, 4.0) for kind in ("gat", "gatv2", "transformer", "rgcn")},
     ("rgcn", "PyG fast"): (4.0, 4.0),
 }
-
-
-def rows_of(kind: str, graph: str, width: int, direction: str) -> list[Any]:
-    """Return the rows of one case."""
-    from graphstill.export import Row
-
-    return [
-        Row(
-            f"{kind}/{graph}/{width}/{direction} {peer}",
-            "kernel_rows:target",
-            {"kind": kind, "width": width, "peer": peer, "direction": direction},
-        )
-        for peer in CASES[kind][2]
-    ]
 
 
 def check(rows: list[Any], inputs: Mapping[str, Any], threads: int) -> None:
@@ -68,6 +96,8 @@ def check(rows: list[Any], inputs: Mapping[str, Any], threads: int) -> None:
 
     first = None
     for row in rows:
+        if row.arguments["peer"] == "read":
+            continue
         answers = [np.asarray(t) for t in target(inputs, threads, **row.arguments)()]
         first = answers if first is None else first
         errors = [
@@ -79,7 +109,7 @@ def check(rows: list[Any], inputs: Mapping[str, Any], threads: int) -> None:
             raise SystemExit(f"{row.label} is wrong: no speed is reported")
 
 
-def compare(report: Any, labels: list[str]) -> list[dict[str, Any]]:
+def compare(report: Any, labels: list[str], edges: int) -> list[dict[str, Any]]:
     """Return how ours compares with each peer of each case."""
     found = []
     for label in labels:
@@ -98,6 +128,12 @@ def compare(report: Any, labels: list[str]) -> list[dict[str, Any]]:
                 "ratio": ratio,
                 "interval": [low, high],
                 "bar": None if bars is None else bars[DIRECTIONS.index(direction)],
+                # what is read of x at least, if no row of it is read twice from one cache
+                "gather_gb_per_second": 4
+                * edges
+                * int(case.split("/")[2])
+                / mine.latency_seconds
+                / 1e9,
                 "extra_mb": [row.memory["extra_bytes"] / 1e6 for row in (mine, theirs)],
             }
         )
@@ -111,7 +147,7 @@ def table_of(found: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     cells = [
         [
             c["case"],
-            c["peer"],
+            c["peer"] if c["peer"] != "read" else "read of the same rows",
             *(f"{ms:,.3g}" if ms < 100 else f"{ms:,.0f}" for ms in c["ms"]),
             f"{c['ratio']:.2f}",
             f"{c['interval'][0]:.2f} – {c['interval'][1]:.2f}",
@@ -127,7 +163,8 @@ def main() -> None:
     """Check, measure, and write report.json, report.html and table.md for each operator."""
     parser = argparse.ArgumentParser(description="Operators and layers against their peers")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES))
+    kinds = list(dict.fromkeys(case.kind for case in CASES))
+    parser.add_argument("--only", nargs="+", default=kinds, choices=kinds)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "kernels")
@@ -136,16 +173,49 @@ def main() -> None:
     from graphs import GRAPHS
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-    for kind in chosen.only:
-        graphs, widths, _ = CASES[kind]
-        for graph in graphs:
+    for case in CASES:
+        for graph in case.graphs if case.kind in chosen.only else ():
             inputs = GRAPHS[graph](chosen.data)
-            name = f"{kind}-{graph}"
+            name = f"{case.kind}-{graph}"
             print(f"{name}: {inputs['edge_index'].shape[1]:,} edges", flush=True)
-            cases = [rows_of(kind, graph, w, d) for w in widths for d in DIRECTIONS]
-            for rows in cases:
+            groups = [case.rows(w, graph, d) for w in case.widths for d in case.directions]
+            for rows in groups:
                 check(rows, inputs, chosen.threads)
-            _measure(name, [row for rows in cases for row in rows], inputs, chosen)
+            _measure(name, [row for rows in groups for row in rows], inputs, chosen)
+
+
+def facts_of(name: str, inputs: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    """Return the graph's size, how long its plan takes to build, and what memory can do."""
+    import torch
+
+    from graphstill.kernels import CSRGraph
+
+    torch.set_num_threads(threads)
+    edge_index, num_nodes = torch.from_numpy(inputs["edge_index"]), int(inputs["num_nodes"])
+
+    def plan() -> None:
+        _ = CSRGraph.from_edge_index(edge_index, num_nodes).transposed
+
+    memory = torch.ones(2, 1 << 26)  # 256 MB each
+    copy = fastest(lambda: memory[0].copy_(memory[1]))
+    return {
+        "graph": name,
+        "nodes": num_nodes,
+        "edges": edge_index.shape[1],
+        "plan_ms": 1e3 * fastest(plan),
+        "copy_gb_per_second": 2 * memory[0].nbytes / copy / 1e9,
+    }
+
+
+def fastest(call: Callable[[], Any], times: int = 5) -> float:
+    """Return the least seconds that a call took."""
+
+    def once() -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(times))
 
 
 def _measure(name: str, rows: list[Any], inputs: Mapping[str, Any], chosen: Any) -> None:
@@ -158,24 +228,26 @@ def _measure(name: str, rows: list[Any], inputs: Mapping[str, Any], chosen: Any)
         rows,
         inputs,
         Settings(threads=chosen.threads, rounds=chosen.rounds, min_samples=3, min_seconds=0.5),
-        facts={"graph": name},
+        facts=facts_of(name, inputs, chosen.threads),
         on_step=lambda label: print(label, flush=True),
     )
-    found = compare(report, [row.label for row in rows])
+    found = compare(report, [row.label for row in rows], int(report.facts["edges"]))
     report.facts["comparisons"] = found
     header, cells = table_of(found)
+    sizes = "{nodes:,} nodes, {edges:,} edges, prepared in {plan_ms:.0f} ms; copying runs at "
+    about = (sizes + "{copy_gb_per_second:.1f} GB/s").format(**report.facts)
     out = chosen.out / name
     out.mkdir(parents=True, exist_ok=True)
     report.save(out / "report.json")
     lines = [header, ["---"] * len(header), *cells]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    (out / "table.md").write_text(text + "\n")
+    (out / "table.md").write_text(f"{about}\n\n{text}\n")
     cases = dict.fromkeys(row.label.partition(" ")[0] for row in rows)
     sections = [Section("How many times faster", "", header, cells)]
     for case in cases:
         part = [r for r in report.rows if r.row.label.startswith(f"{case} ")]
         sections.append(Section(case, "", svg=latency(part)))
-    write_page(out / "report.html", name, "Interleaved.", sections, footer=machine_line(report))
+    write_page(out / "report.html", name, about, sections, footer=machine_line(report))
     print(text)
     for c in found:
         if c["bar"] is not None and c["ratio"] < c["bar"]:

@@ -181,6 +181,8 @@ def _without_onnx_form(module: torch.nn.Module) -> dict[str, str]:
     for path, layer in module.named_modules():
         if isinstance(layer, layers.GATv2Conv | layers.RGCNConv | layers.TransformerConv):
             reasons[path] = f"{type(layer).__name__}: its operator has no ONNX form yet"
+        elif isinstance(layer, layers.GATConv) and layer.edge_dim is not None:
+            reasons[path] = f"GATConv: edge_dim={layer.edge_dim} has no ONNX form yet"
         elif isinstance(layer, layers.SAGEConv) and layer.aggr in ("max", "min"):
             reasons[path] = f"SAGEConv: aggr={layer.aggr!r} has no ONNX form yet"
     return reasons

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 
@@ -7,6 +8,11 @@ if not os.path.exists("/dev/nvidia0"):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import torch
+
+from graphstill.kernels.native import library
+
+if chosen := os.environ.get("GRAPHSTILL_TEST_TORCH_LIBRARY"):  # one build of several
+    library._LIBRARY = Path(chosen)
 
 
 @pytest.fixture(autouse=True)

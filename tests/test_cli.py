@@ -43,7 +43,8 @@ def test_version_says_whether_the_library_is_there() -> None:
     result = run("--version")
     assert result.exit_code == 0
     assert "graphstill 0." in result.output
-    assert "libgraphstill_ort.so" in result.output
+    assert "libgraphstill_ort" in result.output
+    assert "libgraphstill_torch" in result.output
 
 
 @pytest.mark.parametrize(

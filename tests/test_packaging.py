@@ -1,5 +1,6 @@
 """The wheel: from the sdist, without torch, with and without a compiler or the library."""
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -15,7 +16,10 @@ from torch_geometric import nn as pyg
 from graphstill.export import export
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARY = "graphstill/serve/native/libgraphstill_ort.so"
+LIBRARIES = (
+    "graphstill/kernels/native/libgraphstill_torch",
+    "graphstill/serve/native/libgraphstill_ort",
+)
 
 # by its path: with the root on sys.path our folders would shadow packages of the same names
 _spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
@@ -51,7 +55,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_wheel_holds_all_folders_and_the_library(wheel: Path) -> None:
+def test_the_wheel_holds_all_folders_and_the_libraries(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "kernels/ops/spmm.py",
@@ -60,7 +64,9 @@ def test_the_wheel_holds_all_folders_and_the_library(wheel: Path) -> None:
         "serve/session.py",
     ):
         assert f"graphstill/{name}" in names
-    assert LIBRARY in names
+    levels = ["", ".x86-64-v3", ".x86-64-v4"] if os.uname().machine == "x86_64" else [""]
+    built = {name for name in names if name.endswith(".so")}
+    assert built == {f"{library}{level}.so" for library in LIBRARIES for level in levels}
     assert wheel.name.startswith("graphstill-")
     assert "py3-none-linux" in wheel.name
     assert not any(name.startswith(("kernels/", "tests/", "src/")) for name in names)
@@ -69,12 +75,12 @@ def test_the_wheel_holds_all_folders_and_the_library(wheel: Path) -> None:
 def test_without_a_compiler_the_wheel_is_pure(tmp_path: Path) -> None:
     wheel = build(tmp_path, path="")
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert LIBRARY not in zipfile.ZipFile(wheel).namelist()
+    assert not any(name.endswith(".so") for name in zipfile.ZipFile(wheel).namelist())
 
 
 def test_a_source_that_does_not_compile_says_why(tmp_path: Path) -> None:
     (tmp_path / "broken.cpp").write_text("int main( {")
-    said = hatch_build.compile_library(tmp_path, tmp_path / "lib.so")
+    said = hatch_build.compile_library(tmp_path / "lib")
     assert "error" in said
     assert [p.name for p in tmp_path.iterdir()] == ["broken.cpp"]
 
@@ -108,17 +114,33 @@ def test_a_bundle_runs_where_there_is_no_torch(wheel: Path, bundle: Path, tmp_pa
     assert "pip install 'graphstill[cli]'" in said.stderr
 
 
-@pytest.mark.parametrize("level", ["x86-64", "x86-64-v3"])
+@pytest.mark.parametrize("level", ["", ".x86-64-v3", ".x86-64-v4"])
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="instruction sets of x86-64")
-def test_other_instruction_sets_compute_the_same(level: str, tmp_path: Path) -> None:
-    flags = [*hatch_build.FLAGS, "-DGRAPHSTILL_CLONES=", f"-march={level}"]
-    sources = sorted(map(str, (ROOT / "serve" / "native").glob("*.cpp")))
-    library = tmp_path / "lib.so"
-    subprocess.run(["g++", *flags, *sources, "-o", str(library)], check=True)
-    environment = {**os.environ, "GRAPHSTILL_TEST_LIBRARY": str(library)}
-    tests = ROOT / "tests" / "export" / "test_onnx_operators.py"
-    chosen = "C++ and (test_spmm or test_gat) and not portable and not threads2"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, str(tests)]
+def test_all_instruction_sets_compute_the_same(level: str, tmp_path: Path) -> None:
+    torch_library, ort_library = (
+        ROOT / f"{library.removeprefix('graphstill/')}{level}.so" for library in LIBRARIES
+    )
+    if level > _level(torch_library.with_name("libgraphstill_torch.so")):
+        pytest.skip(f"this processor does not know {level}")
+    alone = Path(shutil.copy(torch_library, tmp_path / "alone.so"))  # no better build beside it
+    environment = {
+        **os.environ,
+        "GRAPHSTILL_TEST_TORCH_LIBRARY": str(alone),
+        "GRAPHSTILL_TEST_LIBRARY": str(ort_library),
+    }
+    tests = [
+        ROOT / "tests" / name
+        for name in ("export/test_onnx_operators.py", "kernels/test_native.py")
+    ]
+    chosen = "test_native or (C++ and (test_spmm or test_gat) and not portable and not threads2)"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, *map(str, tests)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
+
+
+def _level(library: Path) -> str:
+    """Return what a library says the processor has, as file names have it."""
+    loaded = ctypes.CDLL(str(library))
+    loaded.graphstill_level.restype = ctypes.c_char_p
+    return f".{loaded.graphstill_level().decode()}"

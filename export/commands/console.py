@@ -1,5 +1,6 @@
 """What the commands share: options, data, printing, and what happens when something goes wrong."""
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,6 +102,16 @@ def native_state() -> str:
         return native.library()
     except FileNotFoundError as reason:
         return f"not in use, {reason}"
+
+
+def torch_kernels_state() -> str:
+    """Return whether torch runs the C++ kernels, or why not."""
+    if importlib.util.find_spec("torch") is None:
+        return "not in use, torch is not installed"
+    from ...kernels import native
+
+    problem = native.problem()
+    return f"not in use, {problem}" if problem else native.path()
 
 
 def load_data(name: str, root: Path | None, seed: int) -> "NodeData":

@@ -9,13 +9,17 @@ from .attention import (
     gatv2,
     gatv2_attention,
 )
+from .edges import edge_mean, edge_products, edge_sum
 from .relational import rgcn, rgcn_embeddings
 from .sums import gcn_norm, sddmm, spmm, spmm_csr, spmm_int8
 
 __all__ = [
     "dot_attention",
     "dot_attention_weights",
+    "edge_mean",
+    "edge_products",
     "edge_softmax",
+    "edge_sum",
     "gat",
     "gat_attention",
     "gatv2",

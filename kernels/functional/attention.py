@@ -7,6 +7,7 @@ from torch import Tensor
 from .. import reference
 from ..graph import CSRGraph
 from .checks import check_features, check_heads, check_shape, transposed
+from .edges import edge_products
 
 
 def edge_softmax(graph: CSRGraph, score: Tensor) -> Tensor:
@@ -179,9 +180,16 @@ def dot_attention(
     return out
 
 
-def dot_attention_weights(graph: CSRGraph, query: Tensor, key: Tensor, *, heads: int = 1) -> Tensor:
-    """Compute the attention that `dot_attention` uses, [E, H] in CSR order."""
+def dot_attention_weights(
+    graph: CSRGraph, query: Tensor, key: Tensor, *, heads: int = 1, edge: Tensor | None = None
+) -> Tensor:
+    """Compute the attention that `dot_attention` uses, [E, H] in CSR order.
+
+    edge [E, H · C], in CSR order, is what an edge adds to its source's key.
+    """
     score = torch.ops.graphstill.sddmm(graph.rowptr, graph.col, query, key, heads)
+    if edge is not None:
+        score = score + edge_products(graph, query, edge, heads=heads)
     channels = key.shape[1] // heads
     return torch.ops.graphstill.edge_softmax(graph.rowptr, score * channels**-0.5)
 
@@ -191,10 +199,21 @@ def gat_attention(
     alpha_src: Tensor,
     alpha_dst: Tensor,
     *,
+    edge: Tensor | None = None,
+    loop: Tensor | None = None,
     negative_slope: float = 0.2,
     add_self_loops: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute the attention that `gat` uses, for whoever changes it before summing (dropout).
+
+    Args:
+        graph: The graph, N destinations, M sources, E edges.
+        alpha_src: Score of each source node, [M, H].
+        alpha_dst: Score of each destination node, [N, H].
+        edge: What each edge adds to its score before the LeakyReLU, [E, H] in CSR order.
+        loop: What each node's own loop adds, [N, H]; belongs to edge.
+        negative_slope: Slope of the LeakyReLU below zero.
+        add_self_loops: Whether a node attends to itself exactly once.
 
     Returns:
         Attention of each edge in CSR order, [E, H], and of each node to itself, [N, H], or None
@@ -202,8 +221,11 @@ def gat_attention(
     """
     row = reference.rows(graph.rowptr, graph.num_edges)
     score = alpha_src.index_select(0, graph.col) + alpha_dst.index_select(0, row)
-    own = F.leaky_relu(alpha_src + alpha_dst, negative_slope) if add_self_loops else None
-    return _softmax(graph, row, F.leaky_relu(score, negative_slope), own)
+    score = F.leaky_relu(score if edge is None else score + edge, negative_slope)
+    if not add_self_loops:
+        return _softmax(graph, row, score, None)
+    own = alpha_src + alpha_dst if loop is None else alpha_src + alpha_dst + loop
+    return _softmax(graph, row, score, F.leaky_relu(own, negative_slope))
 
 
 def gatv2_attention(
@@ -212,18 +234,26 @@ def gatv2_attention(
     x_r: Tensor,
     att: Tensor,
     *,
+    edge: Tensor | None = None,
+    loop: Tensor | None = None,
     negative_slope: float = 0.2,
     add_self_loops: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute the attention that `gatv2` uses, as `gat_attention` does; memory is O(E H C)."""
+    """Compute the attention that `gatv2` uses, as `gat_attention` does; memory is O(E H C).
+
+    edge [E, H · C], in CSR order, and loop [N, H · C] are added to the sums of both ends.
+    """
     row = reference.rows(graph.rowptr, graph.num_edges)
 
     def score(both: Tensor) -> Tensor:
         both = F.leaky_relu(both, negative_slope)
         return (both.unflatten(1, tuple(att.shape)) * att).sum(-1)
 
-    edges = score(x_l.index_select(0, graph.col) + x_r.index_select(0, row))
-    return _softmax(graph, row, edges, score(x_l + x_r) if add_self_loops else None)
+    both = x_l.index_select(0, graph.col) + x_r.index_select(0, row)
+    edges = score(both if edge is None else both + edge)
+    if not add_self_loops:
+        return _softmax(graph, row, edges, None)
+    return _softmax(graph, row, edges, score(x_l + x_r if loop is None else x_l + x_r + loop))
 
 
 def _softmax(

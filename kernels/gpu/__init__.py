@@ -7,7 +7,8 @@ the same bits each time. Sums run in float32.
 from .dot_attention import dot_attention, dot_attention_backward
 from .extremum import extremum, extremum_backward
 from .gat import gat, gat_backward
-from .gatv2 import gatv2, gatv2_backward
+from .gatv2 import gatv2
+from .gatv2_backward import gatv2_backward
 from .int8 import spmm_int8
 from .sddmm import sddmm
 from .softmax import edge_softmax, edge_softmax_backward

@@ -11,10 +11,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .hubs import join_softmax, join_sums, launch, piece, room, save_softmax
 from .tiles import softmax_step, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _attention_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32
@@ -23,16 +24,22 @@ def _attention_kernel(
     value_ptr,  # [M, H · C]
     out_ptr,  # [N, H · C]
     lse_ptr,  # [N, H] float32
+    sums_ptr,  # [2 · tiles, H, C] float32
+    stats_ptr,  # [2 · tiles, H, 2] float32
     scale,
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     H: tl.constexpr,
     C: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    item, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, BLOCK_C)
     inside, own = channel < C, head * C + channel
-    start, stop = tl.load(rowptr_ptr + row), tl.load(rowptr_ptr + row + 1)
+    row, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     query = scale * tl.load(query_ptr + row * H * C + own, mask=inside, other=0.0).to(tl.float32)
     top, total = tl.full((), float("-inf"), tl.float32), tl.full((), 0.0, tl.float32)
     sums = tl.zeros([BLOCK_C], tl.float32)
@@ -45,13 +52,20 @@ def _attention_kernel(
         value = tl.load(value_ptr + place, mask=mask, other=0.0).to(tl.float32)
         score = tl.where(exists, tl.sum(query[None, :] * key, axis=1), float("-inf"))
         top, total, sums = softmax_step(top, total, sums, score, value)
+    if HUBS:
+        if stop > start:
+            save_softmax(item, sums_ptr, stats_ptr, head, channel, top, total, sums, H, C)
+        return
+    top, total, sums = join_softmax(
+        rowptr_ptr, row, sums_ptr, stats_ptr, head, channel, top, total, sums, H, C, CHUNK
+    )
     total = tl.where(total == 0.0, 1.0, total)  # a row without edges
     out = sums / total
     tl.store(out_ptr + row * H * C + own, out.to(out_ptr.dtype.element_ty), mask=inside)
     tl.store(lse_ptr + row * H + head, top + tl.log(total))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _query_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32
@@ -64,16 +78,21 @@ def _query_kernel(
     attention_ptr,  # [E, H] float32
     dscore_ptr,  # [E, H] float32
     dquery_ptr,  # [N, H · C]
+    sums_ptr,  # [2 · tiles, H, C] float32
     scale,
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     H: tl.constexpr,
     C: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    item, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, BLOCK_C)
     inside, own = channel < C, head * C + channel
-    start, stop = tl.load(rowptr_ptr + row), tl.load(rowptr_ptr + row + 1)
+    row, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     query = scale * tl.load(query_ptr + row * H * C + own, mask=inside, other=0.0).to(tl.float32)
     grad = tl.load(grad_ptr + row * H * C + own, mask=inside, other=0.0).to(tl.float32)
     lse, mean = tl.load(lse_ptr + row * H + head), tl.load(mean_ptr + row * H + head)
@@ -91,10 +110,15 @@ def _query_kernel(
         tl.store(dscore_ptr + edge * H + head, dscore, mask=exists)
         dquery += dscore[:, None] * key
     total = tl.sum(dquery, axis=0)
+    if HUBS:
+        if stop > start:
+            tl.store(sums_ptr + item * H * C + own, total, mask=inside)
+        return
+    total = join_sums(rowptr_ptr, row, sums_ptr, total, own, inside, H * C, CHUNK)
     tl.store(dquery_ptr + row * H * C + own, total.to(dquery_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _key_value_kernel(
     rowptr_ptr,  # [M + 1] int64, of the transposed graph, as all that follows
     row_ptr,  # [E] int32
@@ -105,15 +129,21 @@ def _key_value_kernel(
     dscore_ptr,  # [E, H] float32, in CSR order
     dkey_ptr,  # [M, H · C]
     dvalue_ptr,  # [M, H · C]
+    dkey_part_ptr,  # [2 · tiles, H, C] float32
+    dvalue_part_ptr,  # [2 · tiles, H, C] float32
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     H: tl.constexpr,
     C: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    node, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    item, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, BLOCK_C)
     inside, own = channel < C, head * C + channel
-    start, stop = tl.load(rowptr_ptr + node), tl.load(rowptr_ptr + node + 1)
+    node, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     dkey = tl.zeros([BLOCK_E, BLOCK_C], tl.float32)
     dvalue = tl.zeros([BLOCK_E, BLOCK_C], tl.float32)
     for first in range(start, stop, BLOCK_E):
@@ -128,11 +158,18 @@ def _key_value_kernel(
         query = tl.load(query_ptr + place, mask=mask, other=0.0).to(tl.float32)
         dkey += dscore[:, None] * query
         dvalue += part[:, None] * grad
+    key, value = tl.sum(dkey, axis=0), tl.sum(dvalue, axis=0)
+    if HUBS:
+        if stop > start:
+            part = item * H * C + own
+            tl.store(dkey_part_ptr + part, key, mask=inside)
+            tl.store(dvalue_part_ptr + part, value, mask=inside)
+        return
+    key = join_sums(rowptr_ptr, node, dkey_part_ptr, key, own, inside, H * C, CHUNK)
+    value = join_sums(rowptr_ptr, node, dvalue_part_ptr, value, own, inside, H * C, CHUNK)
     place = node * H * C + own
-    total = tl.sum(dkey, axis=0)
-    tl.store(dkey_ptr + place, total.to(dkey_ptr.dtype.element_ty), mask=inside)
-    total = tl.sum(dvalue, axis=0)
-    tl.store(dvalue_ptr + place, total.to(dvalue_ptr.dtype.element_ty), mask=inside)
+    tl.store(dkey_ptr + place, key.to(dkey_ptr.dtype.element_ty), mask=inside)
+    tl.store(dvalue_ptr + place, value.to(dvalue_ptr.dtype.element_ty), mask=inside)
 
 
 def dot_attention(
@@ -144,7 +181,11 @@ def dot_attention(
     lse = value.new_empty(rows, num_heads, dtype=torch.float32)
     if out.numel() > 0:
         block_e, block_c = tile(channels)
-        _attention_kernel[(rows, num_heads)](
+        launch(
+            _attention_kernel,
+            rows,
+            num_heads,
+            col.numel(),
             rowptr,
             col,
             query.contiguous(),
@@ -152,12 +193,13 @@ def dot_attention(
             value.contiguous(),
             out,
             lse,
+            room(value, col.numel(), num_heads, channels),
+            room(value, col.numel(), num_heads, 2),
             channels**-0.5,
             H=num_heads,
             C=channels,
             BLOCK_E=block_e,
             BLOCK_C=block_c,
-            num_warps=1,
         )
     return out, lse
 
@@ -180,18 +222,15 @@ def dot_attention_backward(
     dscore = torch.empty_like(attention)
     dquery, dkey, dvalue = (torch.empty_like(t) for t in (query, key, value))
     block_e, block_c = tile(channels)
-    settings = {
-        "H": heads,
-        "C": channels,
-        "BLOCK_E": block_e,
-        "BLOCK_C": block_c,
-        "num_warps": 1,
-    }
+    settings = {"H": heads, "C": channels, "BLOCK_E": block_e, "BLOCK_C": block_c}
+    edges = col.numel()
+    kept, more = (room(value, edges, heads, channels) for _ in range(2))
     if dquery.numel() > 0:
-        tensors = (grad, query, key, value, lse, mean, attention, dscore, dquery)
-        grid = (query.shape[0], heads)
-        _query_kernel[grid](rowptr, col, *tensors, channels**-0.5, **settings)
+        tensors = (grad, query, key, value, lse, mean, attention, dscore, dquery, kept)
+        grid, scale = (query.shape[0], heads, edges), channels**-0.5
+        launch(_query_kernel, *grid, rowptr, col, *tensors, scale, **settings)
     if dvalue.numel() > 0:
-        tensors = (grad, query, attention, dscore, dkey, dvalue)
-        _key_value_kernel[(value.shape[0], heads)](*transposed, *tensors, **settings)
+        tensors = (grad, query, attention, dscore, dkey, dvalue, kept, more)
+        grid = (value.shape[0], heads, edges)
+        launch(_key_value_kernel, *grid, *transposed, *tensors, **settings)
     return dquery, dkey, dvalue

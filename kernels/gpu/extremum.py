@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..cpu.precision import HALF
+from .hubs import join_sums, launch, part_in, parts_of, piece, room
 from .tiles import tile
 
 
@@ -25,23 +26,28 @@ def _message(x_ptr, weight_ptr, source, place, feature, mask, F: tl.constexpr, W
     return value
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _extremum_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32
     x_ptr,  # [M, F]
     weight_ptr,  # [E]
     out_ptr,  # [N, F]
+    part_ptr,  # [2 · tiles, F] float32
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     F: tl.constexpr,
     HAS_WEIGHT: tl.constexpr,
     MAX: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64)
+    item = tl.program_id(0).to(tl.int64)
     feature = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     inside = feature < F
-    start, stop = tl.load(rowptr_ptr + row), tl.load(rowptr_ptr + row + 1)
+    row, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     worst = float("-inf") if MAX else float("inf")
     best = tl.full([BLOCK_E, BLOCK_F], worst, tl.float32)
     broken = tl.zeros([BLOCK_E, BLOCK_F], tl.int32)  # a reduction drops NaN
@@ -56,11 +62,22 @@ def _extremum_kernel(
         best = tl.maximum(best, value) if MAX else tl.minimum(best, value)
     result = tl.max(best, axis=0) if MAX else tl.min(best, axis=0)
     result = tl.where(tl.sum(broken, axis=0) > 0, float("nan"), result)
-    result = tl.where(start == stop, 0.0, result)
+    if HUBS:
+        if stop > start:
+            tl.store(part_ptr + item * F + feature, result, mask=inside)
+        return
+    begin, first_tile, end_tile = parts_of(rowptr_ptr, row, CHUNK)
+    for number in range(first_tile, end_tile):
+        place = part_in(number, begin, CHUNK) * F + feature
+        part = tl.load(part_ptr + place, mask=inside, other=0.0)
+        bad = (part != part) | (result != result)
+        result = tl.maximum(result, part) if MAX else tl.minimum(result, part)
+        result = tl.where(bad, float("nan"), result)
+    result = tl.where(begin == tl.load(rowptr_ptr + row + 1), 0.0, result)
     tl.store(out_ptr + row * F + feature, result.to(out_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _share_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32
@@ -69,15 +86,20 @@ def _share_kernel(
     extremum_ptr,  # [N, F]
     grad_ptr,  # [N, F]
     share_ptr,  # [N, F] float32
+    part_ptr,  # [2 · tiles, F] float32
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     F: tl.constexpr,
     HAS_WEIGHT: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ):
-    row = tl.program_id(0).to(tl.int64)
+    item = tl.program_id(0).to(tl.int64)
     feature = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     inside = feature < F
-    start, stop = tl.load(rowptr_ptr + row), tl.load(rowptr_ptr + row + 1)
+    row, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     wanted = tl.load(extremum_ptr + row * F + feature, mask=inside, other=0.0)
     ties = tl.zeros([BLOCK_E, BLOCK_F], tl.float32)
     for first in range(start, stop, BLOCK_E):
@@ -87,12 +109,18 @@ def _share_kernel(
         mask, place = exists[:, None] & inside[None, :], tl.where(exists, edge, -1)
         value = _message(x_ptr, weight_ptr, source, place, feature, mask, F, HAS_WEIGHT)
         ties += ((value == wanted[None, :]) & mask).to(tl.float32)
+    count = tl.sum(ties, axis=0)
+    if HUBS:
+        if stop > start:
+            tl.store(part_ptr + item * F + feature, count, mask=inside)
+        return
+    count = join_sums(rowptr_ptr, row, part_ptr, count, feature, inside, F, CHUNK)
     grad = tl.load(grad_ptr + row * F + feature, mask=inside, other=0.0).to(tl.float32)
-    share = grad / tl.maximum(tl.sum(ties, axis=0), 1.0)
+    share = grad / tl.maximum(count, 1.0)
     tl.store(share_ptr + row * F + feature, share, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _source_kernel(
     rowptr_ptr,  # [M + 1] int64, of the transposed graph, as all that follows
     row_ptr,  # [E] int32
@@ -103,13 +131,18 @@ def _source_kernel(
     share_ptr,  # [N, F] float32
     dx_ptr,  # [M, F]
     dweight_ptr,  # [E], in CSR order
+    part_ptr,  # [2 · tiles, F] float32
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     F: tl.constexpr,
     HAS_WEIGHT: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ):
-    node = tl.program_id(0).to(tl.int64)
-    start, stop = tl.load(rowptr_ptr + node), tl.load(rowptr_ptr + node + 1)
+    item = tl.program_id(0).to(tl.int64)
+    node, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     feature = tl.arange(0, BLOCK_F)
     inside = feature < F
     x = tl.load(x_ptr + node * F + feature, mask=inside, other=0.0)
@@ -135,6 +168,11 @@ def _source_kernel(
         else:
             total += tl.where((x[None, :] == wanted) & mask, share, 0.0)
     dx = tl.sum(total, axis=0)
+    if HUBS:
+        if stop > start:
+            tl.store(part_ptr + item * F + feature, dx, mask=inside)
+        return
+    dx = join_sums(rowptr_ptr, node, part_ptr, dx, feature, inside, F, CHUNK)
     tl.store(dx_ptr + node * F + feature, dx.to(dx_ptr.dtype.element_ty), mask=inside)
 
 
@@ -144,18 +182,22 @@ def extremum(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None, redu
     out, x = x.new_empty(rows, features), x.contiguous()
     if out.numel() > 0:
         block_e, block_f = tile(min(features, 128))
-        _extremum_kernel[(rows, triton.cdiv(features, block_f))](
+        launch(
+            _extremum_kernel,
+            rows,
+            triton.cdiv(features, block_f),
+            col.numel(),
             rowptr,
             col,
             x,
             x if weight is None else weight.contiguous(),
             out,
+            room(x, col.numel(), features),
             F=features,
             HAS_WEIGHT=weight is not None,
             MAX=reduce == "max",
             BLOCK_E=block_e,
             BLOCK_F=block_f,
-            num_warps=1,
         )
     return out
 
@@ -176,14 +218,16 @@ def extremum_backward(
     dx = torch.empty_like(x)
     dweight = x.new_empty(0 if weight is None else col.numel())
     given = x if weight is None else weight.contiguous()
-    settings = {"F": features, "HAS_WEIGHT": weight is not None, "num_warps": 1}
+    settings = {"F": features, "HAS_WEIGHT": weight is not None}
+    edges, kept = col.numel(), room(x, col.numel(), features)
     if out.numel() > 0:
         block_e, block_f = tile(min(features, 128))
-        grid = (out.shape[0], triton.cdiv(features, block_f))
-        tensors = (rowptr, col, x, given, out, grad.contiguous(), share)
-        _share_kernel[grid](*tensors, **settings, BLOCK_E=block_e, BLOCK_F=block_f)
+        grid = (out.shape[0], triton.cdiv(features, block_f), edges)
+        tensors = (rowptr, col, x, given, out, grad.contiguous(), share, kept)
+        launch(_share_kernel, *grid, *tensors, **settings, BLOCK_E=block_e, BLOCK_F=block_f)
     if dx.numel() > 0:
         block_e, block_f = tile(features)
-        tensors = (rowptr_t, row_t, perm_t, x, given, out, share, dx, dweight)
-        _source_kernel[(x.shape[0],)](*tensors, **settings, BLOCK_E=block_e, BLOCK_F=block_f)
+        grid, tensors = (x.shape[0], 1, edges), (x, given, out, share, dx, dweight, kept)
+        settings |= {"BLOCK_E": block_e, "BLOCK_F": block_f}
+        launch(_source_kernel, *grid, rowptr_t, row_t, perm_t, *tensors, **settings)
     return dx, dweight

@@ -12,11 +12,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .hubs import join_softmax, join_sums, launch, piece, room, save_softmax
 from .softmax import row_sum
 from .tiles import leaky, softmax_step, tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _gat_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32
@@ -26,7 +27,13 @@ def _gat_kernel(
     bias_ptr,  # [H · C]
     out_ptr,  # [N, H · C]
     lse_ptr,  # [N, H] float32
+    sums_ptr,  # [2 · tiles, H, C] float32
+    stats_ptr,  # [2 · tiles, H, 2] float32
     slope,
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     H: tl.constexpr,
     C: tl.constexpr,
     LOOPS: tl.constexpr,
@@ -34,14 +41,14 @@ def _gat_kernel(
     BLOCK_E: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    item, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, BLOCK_C)
     inside, own = channel < C, head * C + channel
-    start, stop = tl.load(rowptr_ptr + row), tl.load(rowptr_ptr + row + 1)
+    row, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     dst = tl.load(dst_ptr + row * H + head).to(tl.float32)
     top, total = tl.full((), float("-inf"), tl.float32), tl.full((), 0.0, tl.float32)
     sums = tl.zeros([BLOCK_C], tl.float32)
-    if LOOPS:  # a node attends to itself first
+    if LOOPS and not HUBS:  # a node attends to itself first
         itself = tl.load(src_ptr + row * H + head).to(tl.float32)
         top, total = leaky(itself + dst, slope), total + 1.0
         sums = tl.load(x_ptr + row * H * C + own, mask=inside, other=0.0).to(tl.float32)
@@ -58,6 +65,13 @@ def _gat_kernel(
             other=0.0,
         ).to(tl.float32)
         top, total, sums = softmax_step(top, total, sums, score, value)
+    if HUBS:
+        if stop > start:
+            save_softmax(item, sums_ptr, stats_ptr, head, channel, top, total, sums, H, C)
+        return
+    top, total, sums = join_softmax(
+        rowptr_ptr, row, sums_ptr, stats_ptr, head, channel, top, total, sums, H, C, CHUNK
+    )
     total = tl.where(total == 0.0, 1.0, total)  # a row without edges
     out = sums / total
     if HAS_BIAS:
@@ -66,7 +80,7 @@ def _gat_kernel(
     tl.store(lse_ptr + row * H + head, top + tl.log(total))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _gat_source_kernel(
     rowptr_ptr,  # [M + 1] int64, of the transposed graph, as all that follows
     row_ptr,  # [E] int32
@@ -80,17 +94,23 @@ def _gat_source_kernel(
     dx_ptr,  # [M, H · C]
     dsrc_ptr,  # [M, H]
     dscore_ptr,  # [E, H] float32, in CSR order
+    sums_ptr,  # [2 · tiles, H, C] float32
+    stats_ptr,  # [2 · tiles, H] float32
     slope,
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     H: tl.constexpr,
     C: tl.constexpr,
     LOOPS: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    node, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    item, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, BLOCK_C)
     inside, own = channel < C, head * C + channel
-    start, stop = tl.load(rowptr_ptr + node), tl.load(rowptr_ptr + node + 1)
+    node, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     src = tl.load(src_ptr + node * H + head).to(tl.float32)
     x = tl.load(x_ptr + node * H * C + own, mask=inside, other=0.0).to(tl.float32)
     dx, dsrc = tl.zeros([BLOCK_E, BLOCK_C], tl.float32), tl.zeros([BLOCK_E], tl.float32)
@@ -114,9 +134,16 @@ def _gat_source_kernel(
         tl.store(dscore_ptr + position * H + head, dscore, mask=exists)
         dx += part[:, None] * grad
         dsrc += dscore
-    total = tl.sum(dx, axis=0)
+    total, score = tl.sum(dx, axis=0), tl.sum(dsrc, axis=0)
+    if HUBS:
+        if stop > start:
+            tl.store(sums_ptr + item * H * C + own, total, mask=inside)
+            tl.store(stats_ptr + item * H + head, score)
+        return
+    total = join_sums(rowptr_ptr, node, sums_ptr, total, own, inside, H * C, CHUNK)
+    score = join_sums(rowptr_ptr, node, stats_ptr, score, head, head < H, H, CHUNK)
     tl.store(dx_ptr + node * H * C + own, total.to(dx_ptr.dtype.element_ty), mask=inside)
-    tl.store(dsrc_ptr + node * H + head, tl.sum(dsrc, axis=0).to(dsrc_ptr.dtype.element_ty))
+    tl.store(dsrc_ptr + node * H + head, score.to(dsrc_ptr.dtype.element_ty))
 
 
 def gat(
@@ -135,7 +162,11 @@ def gat(
     lse = x.new_empty(rows, heads, dtype=torch.float32)
     if out.numel() > 0:
         block_e, block_c = tile(x.shape[1] // heads)
-        _gat_kernel[(rows, heads)](
+        launch(
+            _gat_kernel,
+            rows,
+            heads,
+            col.numel(),
             rowptr,
             col,
             x,
@@ -144,6 +175,8 @@ def gat(
             x if bias is None else bias.contiguous(),
             out,
             lse,
+            room(x, col.numel(), heads, x.shape[1] // heads),
+            room(x, col.numel(), heads, 2),
             negative_slope,
             H=heads,
             C=x.shape[1] // heads,
@@ -151,7 +184,6 @@ def gat(
             HAS_BIAS=bias is not None,
             BLOCK_E=block_e,
             BLOCK_C=block_c,
-            num_warps=1,
         )
     return out, lse
 
@@ -176,7 +208,11 @@ def gat_backward(
     dscore = x.new_empty(col.numel(), heads, dtype=torch.float32)
     if dx.numel() > 0:
         block_e, block_c = tile(x.shape[1] // heads)
-        _gat_source_kernel[(x.shape[0], heads)](
+        launch(
+            _gat_source_kernel,
+            x.shape[0],
+            heads,
+            col.numel(),
             *transposed,
             grad,
             x,
@@ -187,13 +223,14 @@ def gat_backward(
             dx,
             dsrc,
             dscore,
+            room(x, col.numel(), heads, x.shape[1] // heads),
+            room(x, col.numel(), heads),
             negative_slope,
             H=heads,
             C=x.shape[1] // heads,
             LOOPS=add_self_loops,
             BLOCK_E=block_e,
             BLOCK_C=block_c,
-            num_warps=1,
         )
     ddst = row_sum(rowptr, dscore)
     if add_self_loops:

@@ -1,4 +1,4 @@
-"""Triton kernel of `sddmm`: one program per destination row and head."""
+"""Triton kernel of `sddmm`: one program per destination row and head; parts of hubs just write."""
 # Triton types a constexpr argument as constexpr, not int:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
@@ -6,25 +6,30 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .hubs import launch, piece
 from .tiles import tile
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows", "num_edges"])
 def _sddmm_kernel(
     rowptr_ptr,  # [N + 1] int64
     col_ptr,  # [E] int32
     a_ptr,  # [N, H · C]
     b_ptr,  # [M, H · C]
     out_ptr,  # [E, H]
+    num_rows,
+    num_edges,
+    HUBS: tl.constexpr,
+    CHUNK: tl.constexpr,
     H: tl.constexpr,
     C: tl.constexpr,
     BLOCK_E: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    item, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, BLOCK_C)
     inside, own = channel < C, head * C + channel
-    start, stop = tl.load(rowptr_ptr + row), tl.load(rowptr_ptr + row + 1)
+    row, start, stop = piece(rowptr_ptr, item, num_rows, num_edges, HUBS, CHUNK)
     a = tl.load(a_ptr + row * H * C + own, mask=inside, other=0.0).to(tl.float32)
     for first in range(start, stop, BLOCK_E):
         edge = first + tl.arange(0, BLOCK_E).to(tl.int64)
@@ -46,7 +51,11 @@ def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, num_heads: int) -> 
     if out.numel() == 0:
         return out
     block_e, block_c = tile(channels)
-    _sddmm_kernel[(rows, num_heads)](
+    launch(
+        _sddmm_kernel,
+        rows,
+        num_heads,
+        col.numel(),
         rowptr,
         col,
         a.contiguous(),
@@ -56,6 +65,5 @@ def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, num_heads: int) -> 
         C=channels,
         BLOCK_E=block_e,
         BLOCK_C=block_c,
-        num_warps=1,
     )
     return out

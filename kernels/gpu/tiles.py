@@ -31,19 +31,6 @@ def softmax_step(top, total, sums, score, value):
 
 
 @triton.jit
-def find_row(rowptr_ptr, num_rows, edge):
-    """Return the row that an edge belongs to, by bisection of rowptr [num_rows + 1]."""
-    low = edge * 0
-    high = low + num_rows
-    while high - low > 1:
-        middle = (low + high) // 2
-        before = tl.load(rowptr_ptr + middle) <= edge
-        low = tl.where(before, middle, low)
-        high = tl.where(before, high, middle)
-    return low
-
-
-@triton.jit
 def leaky(x, slope):
     """LeakyReLU."""
     return tl.where(x > 0, x, x * slope)

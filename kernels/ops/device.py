@@ -6,16 +6,19 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from .. import cpu
+from .. import cpu, native
 
 
 def implementation(x: Tensor) -> ModuleType:
-    """Return the module that computes for tensors like x: `gpu`, or `cpu` with torch alone.
+    """Return the module that computes for tensors like x: `gpu`, `native` or `cpu`.
 
-    What `cpu` holds runs on any device; a CUDA device uses it for float64, and without Triton.
+    What `cpu` holds is torch alone and runs on any device: it has float64, and whatever Triton or
+    the compiled kernels are missing for.
     """
-    if not x.is_cuda or x.dtype == torch.float64 or importlib.util.find_spec("triton") is None:
+    if x.dtype == torch.float64:
         return cpu
-    from .. import gpu
+    if x.is_cuda and importlib.util.find_spec("triton") is not None:
+        from .. import gpu
 
-    return gpu
+        return gpu
+    return native if x.is_cpu and not native.problem() else cpu

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .. import reference
+from .. import native, reference
 
 Transposed = tuple[Tensor, Tensor, Tensor]
 
@@ -11,6 +11,8 @@ Transposed = tuple[Tensor, Tensor, Tensor]
 @torch.library.custom_op("graphstill::csr", mutates_args=())
 def csr(edge_index: Tensor, num_src: int, num_dst: int) -> tuple[Tensor, Tensor, Tensor]:
     """See `reference.csr`."""
+    if edge_index.is_cpu and not native.problem():
+        return native.csr(edge_index, num_src, num_dst)
     return reference.csr(edge_index, num_src, num_dst)
 
 

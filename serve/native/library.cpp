@@ -1,5 +1,6 @@
 // The entry point ONNX Runtime looks for: adds the operators to a session's options.
 
+#include "../../kernels/native/level.h"
 #include "kernels.h"
 
 namespace graphstill {

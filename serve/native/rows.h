@@ -1,11 +1,11 @@
-// Destination rows of a CSR graph, cut into blocks of about equal work for the thread pool.
+// Destination rows of a CSR graph, checked, and shared by the threads of ONNX Runtime's pool.
 
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "../../kernels/native/blocks.h"
 #include "ort.h"
 
 namespace graphstill {
@@ -28,27 +28,8 @@ struct Rows {
   // Calls body(begin, end) for ranges of rows that hold about the same number of edges and rows.
   template <class Body>
   void parallel_for(const Context& context, const Body& body) const {
-    const int64_t work = edges + count;
-    const int64_t blocks = std::clamp<int64_t>(work / kBlockWork, 1, kMaxBlocks);
-    context.parallel_for(blocks, [&](size_t block) {
-      body(first_row(work * (int64_t)block / blocks),
-           block + 1 == (size_t)blocks ? count : first_row(work * (int64_t)(block + 1) / blocks));
-    });
-  }
-
- private:
-  static constexpr int64_t kBlockWork = 4096;
-  static constexpr int64_t kMaxBlocks = 512;
-
-  // The first row before which at least `work` edges and rows lie.
-  int64_t first_row(int64_t work) const {
-    int64_t low = 0, high = count;
-    while (low < high) {
-      int64_t middle = (low + high) / 2;
-      if (rowptr[middle] + middle < work) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    const Blocks blocks(rowptr, count);
+    context.parallel_for(blocks.count(), [&](size_t block) { blocks.run((int64_t)block, body); });
   }
 };
 

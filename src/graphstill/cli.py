@@ -37,5 +37,6 @@ def root(
         import onnxruntime
 
         print(f"graphstill {__version__}, onnxruntime {onnxruntime.__version__}")
-        print(f"C++ operators: {console.native_state()}")
+        print(f"C++ operators of ONNX Runtime: {console.native_state()}")
+        print(f"C++ kernels of torch: {console.torch_kernels_state()}")
         raise typer.Exit

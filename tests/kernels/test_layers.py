@@ -175,6 +175,59 @@ def test_bipartite_gin() -> None:
     )
 
 
+WITH_EDGES: dict[str, Make] = {
+    "GAT": lambda m: m.GATConv(12, 4, heads=3, edge_dim=6),
+    "GAT filled": lambda m: m.GATConv(12, 4, edge_dim=6, fill_value=0.5, concat=False),
+    "GAT without loops": lambda m: m.GATConv(12, 4, heads=2, edge_dim=6, add_self_loops=False),
+    "GATv2": lambda m: m.GATv2Conv(12, 4, heads=3, edge_dim=6),
+    "GATv2 filled": lambda m: m.GATv2Conv(12, 4, edge_dim=6, fill_value=torch.arange(6.0).double()),
+    "GATv2 without loops": lambda m: m.GATv2Conv(12, 4, 2, edge_dim=6, add_self_loops=False),
+    "Transformer": lambda m: m.TransformerConv(12, 4, heads=3, edge_dim=6),
+    "Transformer averaged": lambda m: m.TransformerConv(12, 4, 3, concat=False, edge_dim=6),
+}
+
+
+@pytest.mark.parametrize("graph", [n for n, (edges, _) in GRAPHS.items() if edges.shape[1]])
+@pytest.mark.parametrize("name", WITH_EDGES)
+def test_features_of_edges(name: str, graph: str) -> None:
+    theirs, ours = WITH_EDGES[name](pyg).double(), WITH_EDGES[name](kernels).double()
+    assert theirs.state_dict().keys() == ours.state_dict().keys()
+    ours.load_state_dict(theirs.state_dict())
+    edge_index, num_nodes = GRAPHS[graph]
+    edge_attr = torch.randn(edge_index.shape[1], 6, dtype=torch.float64)
+    outputs = []
+    for layer, edges in ((theirs, edge_index), (ours, CSRGraph.from_edge_index(*GRAPHS[graph]))):
+        leaf = edge_attr.clone().requires_grad_()
+        outputs.append([*run(layer, (edges, num_nodes), leaf), leaf.grad])
+    for got, wanted in zip(outputs[1], outputs[0], strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(("GAT", "Transformer"))])
+def test_attention_is_returned_as_pyg_returns_it(name: str) -> None:
+    theirs, ours = pair(name)
+    edge_index, num_nodes = GRAPHS["duplicates and self loops"]
+    x = torch.randn(num_nodes, 12, dtype=torch.float64)
+    out, (edges, alpha) = ours(x, edge_index, return_attention_weights=True)
+    wanted, (pyg_edges, pyg_alpha) = theirs(x, edge_index, return_attention_weights=True)
+    assert torch.equal(edges, pyg_edges)
+    torch.testing.assert_close(out, wanted)
+    torch.testing.assert_close(alpha, pyg_alpha)
+
+
+def test_features_of_edges_that_do_not_fit_are_refused() -> None:
+    edge_index, num_nodes = GRAPHS["usual"]
+    x, one = torch.randn(num_nodes, 12), torch.randn(edge_index.shape[1], 1)
+    with pytest.raises(ValueError, match="edge_attr must be"):
+        kernels.GATConv(12, 4, edge_dim=6)(x, edge_index, one)
+    with pytest.raises(ValueError, match="without edge_dim"):
+        kernels.GATv2Conv(12, 4)(x, edge_index, one)
+    with pytest.raises(ValueError, match="edge_attr must be given"):
+        kernels.TransformerConv(12, 4, edge_dim=6)(x, edge_index)
+    flat = kernels.GATv2Conv(12, 4, edge_dim=1)
+    torch.testing.assert_close(flat(x, edge_index, one), flat(x, edge_index, one.squeeze(1)))
+
+
 RELATIONAL: dict[str, Callable[[Any], torch.nn.Module]] = {
     "mean": lambda m: m.RGCNConv(6, 4, 5),
     "sum": lambda m: m.RGCNConv(6, 4, 5, aggr="add", root_weight=False),
@@ -336,6 +389,7 @@ class Nested(torch.nn.Module):
             {"a": pyg.Sequential("x, e", [(pyg.SAGEConv(8, 8), "x, e -> x")])}
         )
         self.edge = pyg.GATConv(8, 8, edge_dim=3)
+        self.filled = pyg.GATConv(8, 8, edge_dim=3, fill_value="max")
         self.other = pyg.ChebConv(8, 8, 2)
         self.median = pyg.SAGEConv(8, 8, aggr="median")
         self.shared = pyg.GATv2Conv(8, 8, share_weights=True)
@@ -347,24 +401,25 @@ class Nested(torch.nn.Module):
 def test_accelerate_says_what_it_swapped_and_what_not() -> None:
     module = Nested()
     report = kernels.accelerate(module)
-    assert set(report.swapped) == {"first", "again", "inner.a.module_0", "shared", "eps"}
+    swapped = {"first", "again", "inner.a.module_0", "edge", "shared", "eps"}
+    assert set(report.swapped) == swapped
     assert module.first is module.again
     assert isinstance(module.first, kernels.GCNConv)
     assert set(report.kept) == {
-        "edge",
+        "filled",
         "other",
         "median",
         "lazy",
         "backwards",
     }
-    assert "edge_dim=3" in report.kept["edge"]
+    assert "fill_value='max'" in report.kept["filled"]
     assert module.shared.lin_l is module.shared.lin_r
     assert float(module.eps.eps) == 0.25
     assert "ChebConv" in report.kept["other"]
     assert "aggr='median'" in report.kept["median"]
     assert "lazy" in report.kept["lazy"]
     assert "flow" in report.kept["backwards"]
-    assert "kept    edge: GATConv" in str(report)
+    assert "kept    filled: GATConv" in str(report)
 
 
 def test_accelerate_keeps_parameters_hooks_and_random_numbers() -> None:

@@ -96,15 +96,17 @@ def test_twenty_runs_give_the_same_bits_forward_and_backward(name: str) -> None:
 def test_threads_do_not_change_the_bits(name: str) -> None:
     # enough that torch shares the work out
     graph = CSRGraph.from_edge_index(torch.randint(0, 5000, (2, 60_000)), 5000)
-    x = torch.randn(5000, 64)
+    x = torch.randn(5000, 64, requires_grad=True)
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2, 4):
             torch.set_num_threads(count)
-            found.append(REPEATED[name](graph, x))
+            out = REPEATED[name](graph, x)
+            found.append((out, *torch.autograd.grad(out.square().sum(), x)))
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(out, found[0]) for out in found)
+    for tensors in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(tensors, found[0], strict=True))
 
 
 def test_a_source_count_that_int32_cannot_hold_is_refused() -> None:

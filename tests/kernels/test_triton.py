@@ -48,25 +48,6 @@ def test_forward(graph: str, options: Options) -> None:
     assert_close(got.cpu(), wanted)
 
 
-@graphs
-@pytest.mark.parametrize("options", TORCH_OPTIONS[3:6], ids=str)
-@pytest.mark.parametrize("chunk", [4, 16])
-@pytest.mark.usefixtures("poisoned", "triton_everywhere")
-def test_hubs_are_summed_in_parts(
-    graph: str, options: Options, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules["graphstill.kernels.gpu.spmm"], "CHUNK", chunk)
-    rowptr, col, num_nodes = csr_of(graph)
-    inputs = spmm_inputs(options, num_nodes, col.numel(), 7)
-    wanted = reference.spmm(rowptr.cpu(), col.cpu(), **inputs, **options.choices)
-    narrow = {name: value.float().to(DEVICE) for name, value in inputs.items()}
-    first, again = (
-        torch.ops.graphstill.spmm(rowptr, col, **narrow, **options.choices) for _ in range(2)
-    )
-    assert_close(first.cpu(), wanted)
-    assert torch.equal(first, again)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("width", [1, 31, 64, 130])
 @pytest.mark.usefixtures("triton_everywhere")
@@ -139,6 +120,19 @@ def test_gatv2(graph: str, heads: int, channels: int, add_self_loops: bool) -> N
     compare("gatv2", graph, [*features, att, bias], 0.2, add_self_loops)
 
 
+@pytest.mark.parametrize("limit", [0, 1 << 30])
+@pytest.mark.parametrize(("heads", "channels"), [(1, 64), (2, 32)])
+@pytest.mark.usefixtures("poisoned", "triton_everywhere")
+def test_gatv2_with_signs_handed_over_and_without(
+    heads: int, channels: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["graphstill.kernels.gpu.gatv2_backward"], "SIGN_BYTES", limit)
+    num_nodes = GRAPHS["duplicates and self loops"][1]
+    features = [torch.randn(num_nodes, heads * channels) for _ in range(2)]
+    att, bias = torch.randn(heads, channels) / 8, torch.randn(heads * channels)
+    compare("gatv2", "duplicates and self loops", [*features, att, bias], 0.2, True)
+
+
 @graphs
 @shapes
 @pytest.mark.usefixtures("poisoned", "triton_everywhere")
@@ -170,6 +164,53 @@ def test_extremum(graph: str, reduce: str, weighted: bool, ties: bool) -> None:
     compare("extremum", graph, inputs, *([] if weighted else [None]), reduce)
 
 
+def hub_inputs(name: str, num_nodes: int, num_edges: int) -> tuple[list[Tensor], tuple[Any, ...]]:
+    """Return an operator's inputs, of two heads or eight features, and its settings."""
+    x, y, z = torch.randn(3, num_nodes, 8)
+    weight, bias = torch.randn(num_edges), torch.randn(8)
+    cases: dict[str, tuple[list[Tensor], tuple[Any, ...]]] = {
+        "spmm": ([x, weight], ()),
+        "extremum": ([x.round(), weight.round()], ("max",)),
+        "gat": ([x, y[:, :2], z[:, :2], bias], (0.2, True)),
+        "gatv2": ([x, y, torch.randn(2, 4), bias], (0.2, True)),
+        "dot_attention": ([x, y, z], (2,)),
+        "sddmm": ([x, y], (2,)),
+        "edge_softmax": ([torch.randn(num_edges, 2)], ()),
+    }
+    return cases[name]
+
+
+@pytest.mark.parametrize("graph", ["a hub", "all edges into the last node", "usual", "sorted"])
+@pytest.mark.parametrize("chunk", [4, 16])
+@pytest.mark.parametrize(
+    "name", ["spmm", "extremum", "gat", "gatv2", "dot_attention", "sddmm", "edge_softmax"]
+)
+@pytest.mark.usefixtures("poisoned", "triton_everywhere")
+def test_hubs_are_joined_from_parts(
+    name: str, chunk: int, graph: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu.hubs, "CHUNK", chunk)
+    edge_index, num_nodes = GRAPHS[graph]
+    inputs, settings = hub_inputs(name, num_nodes, edge_index.shape[1])
+    compare(name, graph, inputs, *settings)
+
+
+@pytest.mark.parametrize("chunk", [4, 16])
+@pytest.mark.usefixtures("poisoned", "triton_everywhere")
+def test_hubs_have_an_epilogue_too(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.hubs, "CHUNK", chunk)
+    rowptr, col, num_nodes = csr_of("a hub")
+    for options in TORCH_OPTIONS[3:]:
+        inputs = spmm_inputs(options, num_nodes, col.numel(), 7)
+        wanted = reference.spmm(rowptr.cpu(), col.cpu(), **inputs, **options.choices)
+        narrow = {name: value.float().to(DEVICE) for name, value in inputs.items()}
+        first, again = (
+            torch.ops.graphstill.spmm(rowptr, col, **narrow, **options.choices) for _ in range(2)
+        )
+        assert_close(first.cpu(), wanted)
+        assert torch.equal(first, again)
+
+
 @pytest.mark.usefixtures("triton_everywhere")
 def test_nan_propagates_through_maxima() -> None:
     rowptr, col, num_nodes = csr_of("usual")
@@ -182,8 +223,12 @@ def test_nan_propagates_through_maxima() -> None:
 
 @graphs
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
+@pytest.mark.parametrize("chunk", [4, 512])
 @pytest.mark.usefixtures("poisoned", "triton_everywhere")
-def test_integer_sums_are_exact(graph: str, reduce: str) -> None:
+def test_integer_sums_are_exact(
+    graph: str, reduce: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu.hubs, "CHUNK", chunk)
     rowptr, col, num_nodes = csr_of(graph)
     x = torch.randint(-128, 128, (num_nodes, 9), dtype=torch.int8, device=DEVICE)
     scale = torch.rand(9, device=DEVICE)

@@ -221,12 +221,12 @@ def test_a_library_that_does_not_load_counts_as_missing(
     broken = tmp_path / "libgraphstill_ort.so"
     broken.write_bytes(b"not a library")
     monkeypatch.setattr(native, "_LIBRARY", broken)
-    native._problem.cache_clear()
+    native._found.cache_clear()
     try:
         with pytest.raises(FileNotFoundError, match="does not load"):
             native.library()
     finally:
-        native._problem.cache_clear()
+        native._found.cache_clear()
 
 
 def test_serving_imports_no_torch() -> None:

@@ -1,41 +1,33 @@
 // Sixteen floats at a time, on whatever the machine has.
 //
-// GCC and Clang lower the vector type to AVX-512, AVX2, SSE or NEON. GRAPHSTILL_CLONES compiles a
-// function once per x86 level and picks one when the library is loaded, so a build is fast on the
-// machine it runs on and still runs on every other.
+// GCC and Clang lower the vector type to AVX-512, AVX2, SSE or NEON, whichever a library is built
+// for. It is built once per level of x86-64, and whoever loads it picks (level.h). Clones of single
+// functions would not do: GCC lowers vectors before it inlines, to what the whole file is built for.
 
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-// arch=<processor> would be matched by name, which leaves other makers' chips with the slowest
-// clone; levels and features are matched by what the chip can do
-#if defined(GRAPHSTILL_CLONES)
-// chosen on the command line: one instruction set, to test it on a machine that has better
-#elif !defined(__x86_64__) || !defined(__linux__) || !defined(__GNUC__)
-#define GRAPHSTILL_CLONES
-#elif defined(__clang__) || __GNUC__ >= 12
-#define GRAPHSTILL_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define GRAPHSTILL_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
 #define GRAPHSTILL_INLINE inline __attribute__((always_inline))
 
 namespace graphstill {
 
-// Vectors are loaded from and stored to plain arrays and never cross a function that is not inlined:
-// their alignment and their calling convention differ between clones.
+// Vectors are loaded from and stored to plain arrays and never cross a function that is not inlined.
 constexpr int kLanes = 16;
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef float Floats8 __attribute__((vector_size(32)));
+typedef float Floats4 __attribute__((vector_size(16)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
 
-GRAPHSTILL_INLINE Floats load(const float* from) {
-  Floats value;
+template <class Vector>
+GRAPHSTILL_INLINE Vector load_as(const float* from) {
+  Vector value;
   std::memcpy(&value, from, sizeof(value));
   return value;
 }
+
+GRAPHSTILL_INLINE Floats load(const float* from) { return load_as<Floats>(from); }
 
 GRAPHSTILL_INLINE Ints load(const int32_t* from) {
   Ints value;
@@ -43,7 +35,24 @@ GRAPHSTILL_INLINE Ints load(const int32_t* from) {
   return value;
 }
 
-GRAPHSTILL_INLINE void store(float* to, Floats value) { std::memcpy(to, &value, sizeof(value)); }
+template <class Vector>
+GRAPHSTILL_INLINE void store(float* to, Vector value) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+// The sum of all lanes, halves added to halves.
+GRAPHSTILL_INLINE float sum(float value) { return value; }
+GRAPHSTILL_INLINE float sum(Floats4 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+GRAPHSTILL_INLINE float sum(Floats8 value) {
+  Floats4 half[2];
+  std::memcpy(half, &value, sizeof(value));
+  return sum(half[0] + half[1]);
+}
+GRAPHSTILL_INLINE float sum(Floats value) {
+  Floats8 half[2];
+  std::memcpy(half, &value, sizeof(value));
+  return sum(half[0] + half[1]);
+}
 
 // The lanes of `from` that `index` names.
 GRAPHSTILL_INLINE Floats pick(Floats from, Ints index) {
@@ -56,7 +65,7 @@ GRAPHSTILL_INLINE Floats pick(Floats from, Ints index) {
 #endif
 }
 
-// exp(x) for x <= 0, to about 2 units in the last place: x = n ln 2 + r, then a polynomial in r.
+// exp(x) for x <= 0 and NaN, to about 2 units in the last place: x = n ln 2 + r, then a polynomial in r.
 GRAPHSTILL_INLINE Floats exp_nonpositive(Floats x) {
   x = x < -87.0f ? Floats{} - 87.0f : x;
   const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
@@ -78,7 +87,7 @@ GRAPHSTILL_INLINE Floats exp_nonpositive(Floats x) {
   std::memcpy(&bits, &p, sizeof(bits));
   bits = bits + exponent;
   std::memcpy(&p, &bits, sizeof(p));
-  return p;
+  return x == x ? p : x;
 }
 
 }  // namespace graphstill

@@ -1,0 +1,74 @@
+// Entries of spmm and sddmm.
+
+#include "spmm.h"
+
+#include "entry.h"
+#include "level.h"
+#include "memory.h"
+#include "threads.h"
+
+namespace graphstill {
+namespace {
+
+// out[e, h] = a[i, h] · b[col[e], h], i the row of e
+struct Products {
+  const int64_t* rowptr;
+  const int32_t* col;
+  const float* a;
+  const float* b;
+  float* out;
+  int64_t edges;
+  int64_t heads;
+  int64_t channels;
+};
+
+constexpr int64_t kAhead = 16;
+
+template <int Fixed>
+GRAPHSTILL_INLINE void products(const Products& operands, int64_t begin, int64_t end) {
+  const Products o = operands;  // a copy that no store can reach stays in registers
+  const int64_t channels = Fixed ? Fixed : o.channels, width = o.heads * channels;
+  for (int64_t row = begin; row < end; ++row)
+    for (int64_t edge = o.rowptr[row]; edge < o.rowptr[row + 1]; ++edge) {
+      if (edge + kAhead < o.edges) prefetch_row(o.b + o.col[edge + kAhead] * width, width);
+      for (int64_t h = 0; h < o.heads; ++h)
+        o.out[edge * o.heads + h] = dot<Fixed>(o.a + row * width + h * channels,
+                                               o.b + o.col[edge] * width + h * channels, channels);
+    }
+}
+
+}  // namespace
+}  // namespace graphstill
+
+using namespace graphstill;
+
+GRAPHSTILL_ENTRY graphstill_spmm(int64_t threads, int64_t rows, const int64_t* rowptr,
+                                 const int32_t* col, const float* x, const float* weight,
+                                 const float* src_scale, const float* dst_scale,
+                                 const float* self_weight, const float* bias,
+                                 const float* residual, float* out, int64_t features,
+                                 int64_t heads, int64_t mean, int64_t activation) {
+  return guarded([&] {
+    const spmm::Operands operands{rowptr,      col,  x,   weight,       src_scale, dst_scale,
+                                  self_weight, bias, out, rowptr[rows], features,  mean != 0,
+                                  heads,       residual, (spmm::Activation)activation};
+    expect_large(out, rows, features);
+    parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {
+      spmm::run_rows(operands, begin, end);
+    });
+  });
+}
+
+GRAPHSTILL_ENTRY graphstill_sddmm(int64_t threads, int64_t rows, const int64_t* rowptr,
+                                  const int32_t* col, const float* a, const float* b, float* out,
+                                  int64_t heads, int64_t channels) {
+  return guarded([&] {
+    expect_large(out, rowptr[rows], heads);
+    const Products operands{rowptr, col, a, b, out, rowptr[rows], heads, channels};
+    parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {
+      with_channels(channels, [&](auto fixed) {
+        products<decltype(fixed)::value>(operands, begin, end);
+      });
+    });
+  });
+}

@@ -1,0 +1,195 @@
+// spmm: sums or averages the features of each node's in-neighbours.
+//
+//   out[i] = act(dst_scale[i] · (R_i Σ_e weight[e] · u[col[e]]  +  self_weight[i] · u[i])  +  bias  +  residual[i])
+//   u[j]   = src_scale[j] · x[j],        R_i = 1 for a sum, 1 / max(degree of i, 1) for a mean
+//
+// One row after the other, its sum held in registers: nothing of size [E, F] is ever written, every
+// output is written once, and a row is summed in the same order at any number of threads. Torch and
+// ONNX Runtime run this same code.
+
+#pragma once
+
+#include <cmath>
+
+#include "channels.h"
+
+namespace graphstill::spmm {
+namespace {
+
+enum Activation : int64_t { kNone = 0, kRelu = 1, kElu = 2 };
+
+struct Operands {
+  const int64_t* rowptr;
+  const int32_t* col;
+  const float* x;
+  const float* weight;  // [E], or [E, H] where heads > 1
+  const float* src_scale;
+  const float* dst_scale;
+  const float* self_weight;
+  const float* bias;
+  float* out;
+  int64_t edges;
+  int64_t features;
+  bool mean;
+  int64_t heads = 1;
+  const float* residual = nullptr;
+  Activation activation = kNone;
+};
+
+// Asks for the row that is needed some edges later: narrow rows are consumed faster than they
+// arrive, so they are asked for earlier.
+template <int Vectors>
+GRAPHSTILL_INLINE void prefetch(const Operands& o, const float* x, int64_t edge) {
+  constexpr int kDistance = Vectors >= 8 ? 16 : 32;
+  if (edge + kDistance >= o.edges) return;
+  const float* row = x + o.col[edge + kDistance] * o.features;
+  for (int v = 0; v < Vectors; ++v) __builtin_prefetch(row + v * kLanes);
+}
+
+template <bool Weighted, bool Scaled>
+GRAPHSTILL_INLINE float coefficient(const Operands& o, int64_t edge, int32_t source) {
+  float value = Weighted ? o.weight[edge] : 1.0f;
+  return Scaled ? value * o.src_scale[source] : value;
+}
+
+struct Epilogue {
+  float edges;  // factor of the sum over the edges
+  float self;   // factor of the row's own features
+};
+
+GRAPHSTILL_INLINE Epilogue epilogue(const Operands& o, int64_t row, int64_t degree) {
+  float scale = o.dst_scale ? o.dst_scale[row] : 1.0f;
+  float self = o.self_weight ? scale * o.self_weight[row] : 0.0f;
+  if (self != 0.0f && o.src_scale) self *= o.src_scale[row];
+  return {o.mean && degree > 1 ? scale / (float)degree : scale, self};
+}
+
+// Features [first, first + 16 · Vectors) of one row.
+template <int Vectors, bool Weighted, bool Scaled>
+GRAPHSTILL_INLINE void row_tile(const Operands& o, int64_t row, int64_t first) {
+  const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1];
+  const float* x = o.x + first;
+  Floats total[Vectors] = {};
+  for (int64_t edge = begin; edge < end; ++edge) {
+    prefetch<Vectors>(o, x, edge);
+    const int32_t source = o.col[edge];
+    const float* neighbour = x + source * o.features;
+    if constexpr (Weighted || Scaled) {
+      const float factor = coefficient<Weighted, Scaled>(o, edge, source);
+      for (int v = 0; v < Vectors; ++v) total[v] += factor * load(neighbour + v * kLanes);
+    } else {
+      for (int v = 0; v < Vectors; ++v) total[v] += load(neighbour + v * kLanes);
+    }
+  }
+  const Epilogue factor = epilogue(o, row, end - begin);
+  for (int v = 0; v < Vectors; ++v) {
+    const int64_t at = first + v * kLanes;
+    Floats value = total[v] * factor.edges;
+    if (factor.self != 0.0f) value += factor.self * load(o.x + row * o.features + at);
+    if (o.bias) value += load(o.bias + at);
+    store(o.out + row * o.features + at, value);
+  }
+}
+
+// The last features of a row, fewer than a vector.
+template <bool Weighted, bool Scaled>
+GRAPHSTILL_INLINE void row_tail(const Operands& o, int64_t row, int64_t first) {
+  const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1];
+  const int width = (int)(o.features - first);
+  float total[kLanes] = {};
+  for (int64_t edge = begin; edge < end; ++edge) {
+    const int32_t source = o.col[edge];
+    const float* neighbour = o.x + source * o.features + first;
+    const float factor = coefficient<Weighted, Scaled>(o, edge, source);
+    for (int f = 0; f < width; ++f) total[f] += factor * neighbour[f];
+  }
+  const Epilogue factor = epilogue(o, row, end - begin);
+  for (int f = 0; f < width; ++f) {
+    float value = total[f] * factor.edges;
+    if (factor.self != 0.0f) value += factor.self * o.x[row * o.features + first + f];
+    o.out[row * o.features + first + f] = value + (o.bias ? o.bias[first + f] : 0.0f);
+  }
+}
+
+template <bool Weighted, bool Scaled>
+GRAPHSTILL_INLINE void row_all(const Operands& o, int64_t row) {
+  int64_t first = 0;
+  for (; first + 8 * kLanes <= o.features; first += 8 * kLanes)
+    row_tile<8, Weighted, Scaled>(o, row, first);
+  if (first + 4 * kLanes <= o.features) {
+    row_tile<4, Weighted, Scaled>(o, row, first);
+    first += 4 * kLanes;
+  }
+  if (first + 2 * kLanes <= o.features) {
+    row_tile<2, Weighted, Scaled>(o, row, first);
+    first += 2 * kLanes;
+  }
+  if (first + kLanes <= o.features) {
+    row_tile<1, Weighted, Scaled>(o, row, first);
+    first += kLanes;
+  }
+  if (first < o.features) row_tail<Weighted, Scaled>(o, row, first);
+}
+
+// A weight for each head: the row's sum is held in the output, which its few edges leave in cache.
+GRAPHSTILL_INLINE void row_heads(const Operands& o, int64_t row) {
+  const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1], channels = o.features / o.heads;
+  float* out = o.out + row * o.features;
+  for (int64_t f = 0; f < o.features; ++f) out[f] = 0;
+  for (int64_t edge = begin; edge < end; ++edge) {
+    prefetch<8>(o, o.x, edge);
+    const int32_t source = o.col[edge];
+    const float factor = o.src_scale ? o.src_scale[source] : 1.0f;
+    for (int64_t h = 0; h < o.heads; ++h)
+      add<0>(out + h * channels, factor * o.weight[edge * o.heads + h],
+             o.x + source * o.features + h * channels, channels);
+  }
+  const Epilogue factor = epilogue(o, row, end - begin);
+  scale(out, factor.edges, o.features);
+  if (factor.self != 0.0f) add<0>(out, factor.self, o.x + row * o.features, o.features);
+  if (o.bias) add<0>(out, 1.0f, o.bias, o.features);
+}
+
+GRAPHSTILL_INLINE void finish(const Operands& o, int64_t row) {
+  float* out = o.out + row * o.features;
+  if (o.residual) add<0>(out, 1.0f, o.residual + row * o.features, o.features);
+  if (o.activation == kRelu)
+    for (int64_t f = 0; f < o.features; ++f) out[f] = out[f] < 0 ? 0 : out[f];
+  if (o.activation == kElu)
+    for (int64_t f = 0; f < o.features; ++f) out[f] = out[f] < 0 ? std::expm1(out[f]) : out[f];
+}
+
+// All rows of one kind. Features is the number of them where it is known when compiling, or 0.
+template <int Features, bool Weighted, bool Scaled>
+void rows_of(const Operands& operands, int64_t begin, int64_t end) {
+  Operands o = operands;  // a copy that no store can reach stays in registers
+  if (Features) o.features = Features;
+  for (int64_t row = begin; row < end; ++row) row_all<Weighted, Scaled>(o, row);
+}
+
+template <bool Weighted, bool Scaled>
+void rows_of_width(const Operands& o, int64_t begin, int64_t end) {
+  if (o.features == 32) rows_of<32, Weighted, Scaled>(o, begin, end);
+  else if (o.features == 64) rows_of<64, Weighted, Scaled>(o, begin, end);
+  else if (o.features == 128) rows_of<128, Weighted, Scaled>(o, begin, end);
+  else rows_of<0, Weighted, Scaled>(o, begin, end);
+}
+
+inline void run_rows(const Operands& o, int64_t begin, int64_t end) {
+  if (o.heads > 1) {
+    for (int64_t row = begin; row < end; ++row) row_heads(o, row);
+  } else if (o.weight && o.src_scale) {
+    rows_of_width<true, true>(o, begin, end);
+  } else if (o.weight) {
+    rows_of_width<true, false>(o, begin, end);
+  } else if (o.src_scale) {
+    rows_of_width<false, true>(o, begin, end);
+  } else {
+    rows_of_width<false, false>(o, begin, end);
+  }
+  if (o.residual || o.activation != kNone)
+    for (int64_t row = begin; row < end; ++row) finish(o, row);
+}
+
+}  // namespace
+}  // namespace graphstill::spmm
