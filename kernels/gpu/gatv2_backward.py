@@ -20,6 +20,8 @@ from .tiles import leaky, tile
 
 # programs that share the rows, each with a part of att's gradient; fixed, so that bits are too
 _PROGRAMS = 1024
+# 16 warps on an SM at least; left alone, ptxas would rather spill than pass 72 or 80
+_LAUNCH = {"num_warps": 1, "maxnreg": 128}
 # what signs may take; beyond, they are computed again
 SIGN_BYTES = 1 << 30
 
@@ -183,7 +185,7 @@ def gatv2_backward(
     settings["WORDS"] = words = _sign_words(edges, heads, channels)
     signs = x_l.new_empty(edges if words else 0, heads, words, dtype=torch.int32)
     tensors = (grad, x_l, x_r, att, lse, mean, attention, dscore, dx_r)
-    walked = {**settings, "LOOPS": add_self_loops, "CHUNK": hubs.CHUNK, "num_warps": 1}
+    walked = {**settings, "LOOPS": add_self_loops, "CHUNK": hubs.CHUNK, **_LAUNCH}
     datt = att.new_zeros(heads, channels, dtype=torch.float32)
     for over_hubs, items in ((True, kept.shape[0]), (False, rows)):
         parts = x_l.new_empty(min(items, _PROGRAMS), heads, channels, dtype=torch.float32)

@@ -93,7 +93,7 @@ def launch_all(width: int, dtype: torch.dtype) -> None:
 def compile_launch(kernel: Any, *args: Any, grid: Any, warmup: bool, **named: Any) -> None:
     """Compile what a launch would run, and keep what it uses."""
     del grid, warmup
-    options = {"num_warps": named.pop("num_warps")}
+    options = {n: named.pop(n) for n in ("num_warps", "maxnreg") if n in named}
     names = kernel.arg_names
     values = dict(zip(names, args, strict=False)) | named
     signature, constants, attributes = {}, {}, {}
