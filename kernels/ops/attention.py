@@ -7,9 +7,11 @@ float32 where features are in half precision.
 import torch
 from torch import Tensor
 
+from .. import reference
 from ..cpu.precision import HALF
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
+from .second import differentiable_gradients
 
 
 def lse_like(x: Tensor, num_nodes: int, heads: int) -> Tensor:
@@ -60,6 +62,10 @@ def _edge_softmax_setup(ctx, inputs, output) -> None:
 
 def _edge_softmax_backward(ctx, grad: Tensor):
     rowptr, attention = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        row, product = reference.rows(rowptr, attention.shape[0]), attention * grad
+        total = product.new_zeros(rowptr.numel() - 1, product.shape[1]).index_add(0, row, product)
+        return None, product - attention * total[row]
     return None, torch.ops.graphstill.edge_softmax_backward(grad, rowptr, attention)
 
 
@@ -153,6 +159,14 @@ def _gat_setup(ctx, inputs, output) -> None:
 
 def _gat_backward(ctx, grad: Tensor, _grad_lse: Tensor):
     rowptr, col, x, alpha_src, alpha_dst, bias, out, lse, *transposed = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        settings = (ctx.negative_slope, ctx.add_self_loops)
+        gradients = differentiable_gradients(
+            lambda *leaves: reference.gat(rowptr, col, *leaves, *settings)[0],
+            (x, alpha_src, alpha_dst, bias),
+            grad,
+        )
+        return None, None, *gradients, *[None] * 5
     walked = transposed_or_built(transposed, rowptr, col, x.shape[0])
     dx, dsrc, ddst = torch.ops.graphstill.gat_backward(
         grad,
@@ -249,6 +263,13 @@ def _dot_attention_setup(ctx, inputs, output) -> None:
 
 def _dot_attention_backward(ctx, grad: Tensor, _grad_lse: Tensor):
     rowptr, col, query, key, value, out, lse, *transposed = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        gradients = differentiable_gradients(
+            lambda *leaves: reference.dot_attention(rowptr, col, *leaves, lse.shape[1])[0],
+            (query, key, value),
+            grad,
+        )
+        return None, None, *gradients, *[None] * 4
     walked = transposed_or_built(transposed, rowptr, col, value.shape[0])
     mean = mean_gradient(grad, out, None, lse.shape[1])
     gradients = torch.ops.graphstill.dot_attention_backward(

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+from .. import reference
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
+from .second import differentiable_gradients
 
 
 @torch.library.custom_op("graphstill::extremum", mutates_args=())
@@ -18,7 +20,7 @@ def extremum(
     row_t: Tensor | None = None,
     perm_t: Tensor | None = None,
 ) -> Tensor:
-    """See `reference.extremum`. Differentiable once, in x and weight."""
+    """See `reference.extremum`. Differentiable in x and weight."""
     return implementation(x).extremum(rowptr, col, x, weight, reduce)
 
 
@@ -61,12 +63,17 @@ def _(
 
 
 def _setup(ctx, inputs, output) -> None:
-    rowptr, col, x, weight, _reduce, *transposed = inputs
+    rowptr, col, x, weight, ctx.reduce, *transposed = inputs
     ctx.save_for_backward(rowptr, col, x, weight, output, *transposed)
 
 
 def _backward(ctx, grad: Tensor):
     rowptr, col, x, weight, out, *transposed = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        gradients = differentiable_gradients(
+            lambda *leaves: reference.extremum(rowptr, col, *leaves, ctx.reduce), (x, weight), grad
+        )
+        return None, None, *gradients, *[None] * 4
     walked = transposed_or_built(transposed, rowptr, col, x.shape[0])
     dx, dweight = torch.ops.graphstill.extremum_backward(grad, rowptr, col, *walked, x, weight, out)
     return None, None, dx, dweight if needs_grad(ctx, 3) else None, None, None, None, None

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
+from .. import reference
 from .attention import lse_like, mean_gradient
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
+from .second import differentiable_gradients
 
 
 @torch.library.custom_op("graphstill::gatv2", mutates_args=())
@@ -93,6 +95,14 @@ def _setup(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad: Tensor, _grad_lse: Tensor):
     rowptr, col, x_l, x_r, att, bias, out, lse, *transposed = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        settings = (ctx.negative_slope, ctx.add_self_loops)
+        gradients = differentiable_gradients(
+            lambda *leaves: reference.gatv2(rowptr, col, *leaves, *settings)[0],
+            (x_l, x_r, att, bias),
+            grad,
+        )
+        return None, None, *gradients, *[None] * 5
     walked = transposed_or_built(transposed, rowptr, col, x_l.shape[0])
     dx_l, dx_r, datt = torch.ops.graphstill.gatv2_backward(
         grad,

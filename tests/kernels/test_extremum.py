@@ -62,7 +62,7 @@ def test_every_dtype(reduce: str, weighted: bool, dtype: torch.dtype) -> None:
 
 
 @reductions
-def test_gradcheck(reduce: str) -> None:
+def test_gradcheck_and_gradgradcheck(reduce: str) -> None:
     rowptr, col, num_nodes = csr_of("duplicates and self loops")
     x = torch.randn(num_nodes, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(col.numel(), dtype=torch.float64, requires_grad=True)
@@ -71,6 +71,7 @@ def test_gradcheck(reduce: str) -> None:
         return torch.ops.graphstill.extremum(rowptr, col, x, weight, reduce)
 
     assert torch.autograd.gradcheck(operator, [x, weight])
+    assert torch.autograd.gradgradcheck(operator, [x, weight])
 
 
 @reductions

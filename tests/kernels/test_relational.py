@@ -46,6 +46,19 @@ def test_outputs_and_gradients_are_the_definitions(
         assert_close(mine_grad, theirs_grad, torch.float64)
 
 
+@reductions
+def test_gradcheck_and_gradgradcheck(reduce: str) -> None:
+    _, _, num_nodes, plan = relational("duplicates and self loops")
+    x = torch.randn(num_nodes, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(RELATIONS, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def operator(x: Tensor, weight: Tensor) -> Tensor:
+        return functional.rgcn(plan, x, weight, reduce=reduce)
+
+    assert torch.autograd.gradcheck(operator, [x, weight])
+    assert torch.autograd.gradgradcheck(operator, [x, weight])
+
+
 @graphs
 @reductions
 @pytest.mark.parametrize("bases", [None, 3])
