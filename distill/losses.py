@@ -1,18 +1,23 @@
 """Losses as modules, and the objective that weighs and names them.
 
-A term sees a student's pass, a teacher's and the labels that training may see, and returns a
-scalar. Trainable parts of a term (projections, attention) are parameters like any other: the
-optimiser finds them, checkpoints hold them, and nothing of them is in the student.
+A term sees a student's pass, a teacher's (or, where students teach each other, a peer's) and the
+labels that training may see, and returns a scalar. Trainable parts of a term (projections,
+attention) are parameters like any other: the optimiser finds them, checkpoints hold them, and
+nothing of them is in the student.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Observed
+from .errors import TapError
+
+Rows = Literal["all", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,40 +27,71 @@ class Pass:
     logits: Tensor
     layers: list[Tensor] = field(default_factory=list)
 
+    @property
+    def last_hidden(self) -> Tensor:
+        """The last tapped layer that is not the logits.
+
+        Raises:
+            TapError: If there is none.
+        """
+        hidden = [layer for layer in self.layers if layer is not self.logits]
+        if not hidden:
+            raise TapError("this loss needs a hidden layer; tap one")
+        return hidden[-1]
+
 
 class Term(torch.nn.Module):
     """A loss: `forward(student: Pass, teacher: Pass | None, data: Observed)` returns a scalar."""
 
 
 class Supervised(Term):
-    """Cross-entropy with the labels of the training nodes."""
+    """Cross-entropy with the labels of the training nodes.
+
+    Args:
+        label_smoothing: Share of each label that is spread evenly over all classes.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over the training nodes."""
-        return F.cross_entropy(student.logits[data.train], data.y[data.train])
+        logits, labels = student.logits[data.train], data.y[data.train]
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
 
 
 class LogitKD(Term):
-    """Soft labels: T² · KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), mean over all nodes.
+    """Soft labels: T² · KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), mean over nodes.
+
+    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN.
 
     Args:
         temperature: T; above 1 softens both distributions.
+        rows: Which nodes count: all, whose labels it does not need, or those that train.
 
     References:
         Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2,
         https://arxiv.org/abs/1503.02531
+        Zhang et al., "Deep Mutual Learning", CVPR 2018, equation 5,
+        https://arxiv.org/abs/1706.00384
+        Zhang et al., "Graph-less Neural Networks", ICLR 2022, equation 1,
+        https://arxiv.org/abs/2110.08727
     """
 
-    def __init__(self, temperature: float = 1.0) -> None:
+    def __init__(self, temperature: float = 1.0, rows: Rows = "all") -> None:
         super().__init__()
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         self.temperature = temperature
+        self.rows: Rows = rows
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
-        """Return the mean over all nodes, whose labels it does not need."""
-        student_log = F.log_softmax(student.logits / self.temperature, dim=-1)
-        teacher_log = F.log_softmax(_given(teacher).logits / self.temperature, dim=-1)
+        """Return the mean over the nodes that count."""
+        logits = (student.logits, given(teacher).logits)
+        if self.rows == "train":
+            logits = tuple(z[data.train] for z in logits)
+        student_log, teacher_log = (F.log_softmax(z / self.temperature, dim=-1) for z in logits)
         divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
         return self.temperature**2 * divergence
 
@@ -65,23 +101,67 @@ class Objective(torch.nn.Module):
 
     Args:
         terms: Weight and term by name; a weight of zero leaves a term out.
+        caps: How large a term's gradient may be at most, relative to that of the terms without a
+            cap: it is scaled down to that, step by step. Terms that do not know the scale of
+            layers (R², CKA) can otherwise drown the task.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[float, Term]]) -> None:
+    def __init__(
+        self, terms: Mapping[str, tuple[float, Term]], caps: Mapping[str, float] | None = None
+    ) -> None:
         super().__init__()
         self.weights = {name: weight for name, (weight, _) in terms.items() if weight != 0}
         self.terms = torch.nn.ModuleDict({name: terms[name][1] for name in self.weights})
+        self.caps = {name: cap for name, cap in (caps or {}).items() if name in self.weights}
         if not self.weights:
             raise ValueError("an objective needs at least one term with a weight other than zero")
+        if self.caps and not self.weights.keys() - self.caps.keys():
+            raise ValueError("at least one term must have no cap, for the others to be measured by")
 
-    def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> dict[str, Tensor]:
-        """Return each term before weighting, and their weighted sum as "total"."""
+    def forward(
+        self,
+        student: Pass,
+        teacher: Pass | None,
+        data: Observed,
+        trained: Sequence[Tensor] = (),
+    ) -> dict[str, Tensor]:
+        """Return each term before weighting, and their weighted sum as "total".
+
+        Args:
+            student: The student's pass.
+            teacher: The teacher's, or a peer's.
+            data: What training may see.
+            trained: The student's parameters, by whose gradients caps are measured.
+        """
         losses = {name: term(student, teacher, data) for name, term in self.terms.items()}
-        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
-        return {**losses, "total": total}
+        weighted = {name: self.weights[name] * loss for name, loss in losses.items()}
+        task = torch.stack([weighted[name] for name in weighted if name not in self.caps]).sum()
+        capped = [
+            weighted[name] * _scale(weighted[name], task, cap, trained)
+            for name, cap in self.caps.items()
+        ]
+        return {**losses, "total": torch.stack([task, *capped]).sum()}
 
 
-def _given(teacher: Pass | None) -> Pass:
+def given(teacher: Pass | None) -> Pass:
+    """Return the teacher's pass.
+
+    Raises:
+        ValueError: If there is none.
+    """
     if teacher is None:
         raise ValueError("this loss needs a teacher")
     return teacher
+
+
+def _scale(loss: Tensor, task: Tensor, cap: float, trained: Sequence[Tensor]) -> Tensor:
+    """Return the factor that brings a loss's gradient to `cap` times the task's, or 1."""
+    if not trained:
+        raise ValueError("a cap needs the trained parameters: objective(…, trained=[…])")
+    norms = []
+    for term in (task, loss):
+        gradients = torch.autograd.grad(term, list(trained), retain_graph=True, allow_unused=True)
+        known = [g.flatten() for g in gradients if g is not None]
+        norms.append(torch.cat(known).norm())
+    tiny = torch.finfo(loss.dtype).tiny
+    return (cap * norms[0] / norms[1].clamp(min=tiny)).clamp(max=1.0)

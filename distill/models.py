@@ -137,8 +137,24 @@ def hidden_layers(module: torch.nn.Module) -> list[str]:
         raise ValueError(
             f"{type(module).__name__} has no module `act` to find its hidden layers by; name them"
         )
+    taps = [f"act#{i}" for i in range(_hidden(module))]
+    return taps if len(taps) > 1 else [*taps, ""]
+
+
+def hidden_convs(module: torch.nn.Module) -> list[str]:
+    """Return the taps of a network's hidden convolutions before their activation.
+
+    Raises:
+        ValueError: If the network has no list `convs`, or no hidden one in it.
+    """
+    taps = [f"convs.{i}" for i in range(_hidden(module))]
+    if not taps or not hasattr(module, "convs"):
+        raise ValueError(f"{type(module).__name__} has no hidden convolution in `convs`")
+    return taps
+
+
+def _hidden(module: torch.nn.Module) -> int:
     convs = getattr(module, "convs", None)
     depth = len(convs) if convs is not None else int(getattr(module, "num_layers", 1))
-    hidden = depth if isinstance(module, GCNII) or getattr(module, "jk_mode", None) else depth - 1
-    taps = [f"act#{i}" for i in range(hidden)]
-    return taps if len(taps) > 1 else [*taps, ""]
+    every = isinstance(module, GCNII) or bool(getattr(module, "jk_mode", None))
+    return depth if every else depth - 1

@@ -9,26 +9,30 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from .abkd import ABKD
 from .checkpoint import write_in_one_step
+from .controls import Control, controlled
 from .data import NodeData, Observed
+from .directory import SETTINGS, WEIGHTS
 from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
-from .losses import LogitKD, Objective, Pass, Supervised
+from .losses import LogitKD, Objective, Pass, Rows, Supervised
+from .methods.settings import ABKDSetting, TermSetting
 from .models import Architecture, build, hidden_layers
-from .training import SETTINGS, WEIGHTS, Result, Student, TrainSettings, fit, observe
+from .selection import Result, TrainSettings
+from .training import Student, fit, observe
 
 SUMMARY = "summary.json"
 
 
 class DistillSettings(BaseModel):
-    """How a student learns from a teacher: (1 - alpha) · supervised + alpha · kd + beta · abkd.
+    """How a student learns: (1 - alpha) · labels + alpha · teacher's logits + Σ weight · term.
 
     Attributes:
         alpha: Weight of the teacher's logits against the labels.
         temperature: Temperature of the logits.
-        beta: Weight of ABKD's layer term; 0 leaves it out.
-        dim: Width of ABKD's common space.
+        rows: Nodes on which the teacher's logits count: "all", or "train".
+        terms: What else is learnt from the teacher; by default ABKD.
+        control: Layers to show instead of the trained teacher's, to learn what a term is worth.
         teacher_layers: Layers of the teacher by module path; None means its hidden layers.
         student_layers: The same of the student.
     """
@@ -37,10 +41,17 @@ class DistillSettings(BaseModel):
 
     alpha: float = Field(default=0.9, ge=0, le=1)
     temperature: float = Field(default=1.0, gt=0)
-    beta: float = Field(default=0.01, ge=0)
-    dim: int = Field(default=64, gt=0)
+    rows: Rows = "all"
+    terms: tuple[TermSetting, ...] = (ABKDSetting(weight=0.01),)
+    control: Control | None = None
     teacher_layers: tuple[str, ...] | None = None
     student_layers: tuple[str, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the method is called: "logit KD + abkd"."""
+        parts = ["logit KD"] if self.alpha else []
+        return " + ".join([*parts, *(setting.term for setting in self.terms)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +80,13 @@ def train(
     data: NodeData,
     settings: TrainSettings,
     *,
+    label_smoothing: float = 0.0,
     directory: Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a network on labels alone. Arguments as in `fit`."""
     student = Student(_fresh(architecture, settings))
-    objective = Objective({"supervised": (1.0, Supervised())})
+    objective = Objective({"supervised": (1.0, Supervised(label_smoothing))})
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
@@ -90,7 +102,7 @@ def train(
         describe=about,
         progress=progress,
     )
-    return _finish(student.module, architecture, data, about, result, settings, directory)
+    return finish(student.module, architecture, data, about, result, settings, directory)
 
 
 def distill(
@@ -103,7 +115,7 @@ def distill(
     directory: Path | None = None,
     progress: bool = True,
 ) -> Run:
-    """Train a student on labels, a teacher's logits and, by ABKD, its layers.
+    """Train a student on labels, a teacher's logits and, by terms over layers, its layers.
 
     The teacher is frozen and answers once: the graph is always the same.
 
@@ -123,13 +135,14 @@ def distill(
     _check_same_split(teacher, data)
     observed = data.observed()
     module = _fresh(architecture, settings)
-    taught, taps = _teacher_pass(teacher.module, observed, method), _student_taps(module, method)
-    objective = _objective(module, taps, taught, observed, method)
+    taught = _teacher_pass(teacher, observed, method, settings.seed)
+    taps = list(method.student_layers or hidden_layers(module)) if method.terms else []
+    objective = _objective(observe(module, taps, observed), taught, method)
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
         "split": data.split_name,
-        "method": "ABKD" if method.beta else "logit KD",
+        "method": method.name,
         "distill": method.model_dump(mode="json"),
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
@@ -145,7 +158,7 @@ def distill(
         describe=about,
         progress=progress,
     )
-    return _finish(module, architecture, data, about, result, settings, directory)
+    return finish(module, architecture, data, about, result, settings, directory)
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:
@@ -188,36 +201,28 @@ def _fresh(architecture: Architecture, settings: TrainSettings) -> torch.nn.Modu
     return build(architecture)
 
 
-def _teacher_pass(module: torch.nn.Module, data: Observed, method: DistillSettings) -> Pass:
-    taps: tuple[str, ...] | list[str] = ()
-    if method.beta:
-        taps = method.teacher_layers or hidden_layers(module)
-    return observe(module, taps, data)
+def _teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
+    if not method.terms:
+        return observe(teacher.module, (), data)
+    taps = method.teacher_layers or hidden_layers(teacher.module)
+    taught = observe(teacher.module, taps, data)
+    if method.control is None:
+        return taught
+    return controlled(method.control, taught, teacher.architecture, taps, data, seed)
 
 
-def _student_taps(module: torch.nn.Module, method: DistillSettings) -> list[str]:
-    return list(method.student_layers or hidden_layers(module)) if method.beta else []
+def _objective(untrained: Pass, taught: Pass, method: DistillSettings) -> Objective:
+    logits = LogitKD(method.temperature, method.rows)
+    terms = {"supervised": (1 - method.alpha, Supervised()), "kd": (method.alpha, logits)}
+    for setting in method.terms:
+        if setting.term in terms:
+            raise ValueError(f"the term {setting.term} is there twice")
+        terms[setting.term] = (setting.weight, setting.make(taught, untrained))
+    caps = {setting.term: setting.cap for setting in method.terms if setting.cap is not None}
+    return Objective(terms, caps)
 
 
-def _objective(
-    module: torch.nn.Module,
-    taps: list[str],
-    taught: Pass,
-    data: Observed,
-    method: DistillSettings,
-) -> Objective:
-    terms = {
-        "supervised": (1 - method.alpha, Supervised()),
-        "kd": (method.alpha, LogitKD(method.temperature)),
-    }
-    if method.beta:
-        widths = [layer.shape[1] for layer in observe(module, taps, data).layers]
-        abkd = ABKD([layer.shape[1] for layer in taught.layers], widths, method.dim)
-        terms["abkd"] = (method.beta, abkd)
-    return Objective(terms)
-
-
-def _finish(
+def finish(
     module: torch.nn.Module,
     architecture: Architecture,
     data: NodeData,
@@ -226,6 +231,7 @@ def _finish(
     settings: TrainSettings,
     directory: Path | None,
 ) -> Run:
+    """Evaluate a trained network, read the test nodes for the first time, and write its summary."""
     accuracy = accuracies(predict(module, data), data)
     provenance = {
         **{name: about[name] for name in ("data", "split", "method")},

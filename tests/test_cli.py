@@ -58,7 +58,7 @@ def test_help_teaches(command: str) -> None:
 
 def test_runs_leave_their_settings(place: Path) -> None:
     settings = json.loads((place / "student" / "settings.json").read_text())
-    assert settings["method"] == "ABKD"
+    assert settings["method"] == "logit KD + abkd"
     assert settings["architecture"]["name"] == "GraphSAGE"
     assert settings["train"]["epochs"] == 6
     assert settings["teacher"]["arguments"] == {"dropout": 0.5}

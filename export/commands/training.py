@@ -29,6 +29,7 @@ Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
 Decay = Annotated[float, typer.Option(help="Weight decay.")]
 InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
 Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
+TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd"
 Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
 
 
@@ -82,8 +83,14 @@ def distill(
     argument: Arguments = None,
     alpha: Annotated[float, typer.Option(help="Weight of the teacher against the labels.")] = 0.9,
     temperature: Annotated[float, typer.Option(help="Temperature of the logits.")] = 1.0,
-    beta: Annotated[float, typer.Option(help="Weight of ABKD's layer term; 0: none.")] = 0.01,
-    dim: Annotated[int, typer.Option(help="Width of ABKD's common space.")] = 64,
+    term: Annotated[
+        list[str] | None,
+        typer.Option(help=f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(help="untrained, shuffled: layers that know nothing, for comparison."),
+    ] = None,
     teacher_layer: Annotated[
         list[str] | None, typer.Option(help="Layer of the teacher; may be repeated.")
     ] = None,
@@ -102,8 +109,8 @@ def distill(
 ) -> None:
     """Distil a student from a trained teacher.
 
-    The loss is (1 - alpha) · labels + alpha · teacher's logits + beta · ABKD over all layer pairs.
-    Layers are named by module path, `act#0` being the first call of `act`.
+    The loss is (1 - alpha) · labels + alpha · teacher's logits + the terms over layers, by default
+    abkd=0.01. Layers are named by module path, `act#0` being the first call of `act`.
 
     graphstill distill --teacher runs/teacher --hidden-channels 16 --out runs/student
     """
@@ -121,14 +128,28 @@ def distill(
             DistillSettings(
                 alpha=alpha,
                 temperature=temperature,
-                beta=beta,
-                dim=dim,
+                control=control,  # type: ignore[arg-type]
+                **_terms(term),
                 teacher_layers=tuple(teacher_layer) if teacher_layer else None,
                 student_layers=tuple(student_layer) if student_layer else None,
             ),
             directory=out_dir,
         )
         _print_run(run, out_dir, as_json)
+
+
+def _terms(given: list[str] | None) -> dict[str, Any]:
+    """Return the terms that --term names, nothing where it is not given."""
+    if given is None:
+        return {}
+    terms = []
+    for text in given if given != ["none"] else ():
+        name, _, weight = text.partition("=")
+        try:
+            terms.append({"term": name, "weight": float(weight or 1)})
+        except ValueError:
+            raise ValueError(f"--term takes NAME=WEIGHT, got {text!r}") from None
+    return {"terms": tuple(terms)}
 
 
 def _set_threads(threads: int | None) -> None:

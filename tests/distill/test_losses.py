@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphstill.distill import ABKD, LogitKD, Objective, Observed, Pass, Supervised, digits
+from graphstill.distill import LogitKD, Objective, Observed, Pass, Supervised, digits
+from graphstill.distill.methods import abkd
 
 N, C = 30, 4
 
@@ -42,16 +43,20 @@ def test_logit_kd_is_the_mean_divergence_of_rows(temperature: float, data: Obser
 
 def test_abkd_is_its_formula(data: Observed) -> None:
     teacher, student = layers(5, 7, 9), layers(4, 6)
-    term = ABKD([5, 7, 9], [4, 6], dim=8).double()
+    term = abkd([5, 7, 9], [4, 6], dim=8).double()
     wanted = torch.zeros((), dtype=torch.float64)
     for i, t in enumerate(teacher):
         scores, distances = [], []
         for j, s in enumerate(student):
-            query = term.attention_teacher[i].weight @ t.mean(0)
-            key = term.attention_student[j].weight @ s.mean(0)
+            query = term.attention.teacher[i].weight @ t.mean(0)
+            key = term.attention.student[j].weight @ s.mean(0)
             scores.append(query @ key / 8**0.5)
-            a = term.subspace.weight @ (term.embedding_teacher[i].weight @ t.mean(0))
-            b = term.subspace.weight @ (term.embedding_student[j].weight @ s.mean(0))
+            a = term.dissimilarity.subspace.weight @ (
+                term.dissimilarity.teacher[i].weight @ t.mean(0)
+            )
+            b = term.dissimilarity.subspace.weight @ (
+                term.dissimilarity.student[j].weight @ s.mean(0)
+            )
             distances.append((a / a.norm() - b / b.norm()).square().sum())
         wanted = wanted + (torch.stack(scores).softmax(0) * torch.stack(distances)).sum()
     logits = torch.zeros(N, C)
@@ -60,7 +65,7 @@ def test_abkd_is_its_formula(data: Observed) -> None:
 
 
 def test_abkd_attends_over_student_layers() -> None:
-    term = ABKD([5, 7, 9], [4, 6]).double()
+    term = abkd([5, 7, 9], [4, 6]).double()
     attention = term.attention(layers(4, 6), layers(5, 7, 9))
     assert attention.shape == (3, 2)
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(3, dtype=torch.float64))
@@ -68,7 +73,7 @@ def test_abkd_attends_over_student_layers() -> None:
 
 def test_abkd_trains_the_student_and_its_own_maps(data: Observed) -> None:
     teacher, student = [t.detach() for t in layers(5, 7)], layers(4)
-    term = ABKD([5, 7], [4]).double()
+    term = abkd([5, 7], [4]).double()
     term(Pass(torch.zeros(N, C), student), Pass(torch.zeros(N, C), teacher), data).backward()
     assert student[0].grad is not None
     assert float(student[0].grad.abs().sum()) > 0
@@ -78,8 +83,9 @@ def test_abkd_trains_the_student_and_its_own_maps(data: Observed) -> None:
 
 def test_abkd_of_a_layer_with_itself_is_zero_where_maps_agree() -> None:
     (layer,) = layers(6)
-    term = ABKD([6], [6]).double()
-    term.embedding_student[0].load_state_dict(term.embedding_teacher[0].state_dict())
+    term = abkd([6], [6]).double()
+    distance = term.dissimilarity
+    distance.student[0].load_state_dict(distance.teacher[0].state_dict())
     torch.testing.assert_close(
         term.dissimilarity([layer], [layer]), torch.zeros(1, 1, dtype=torch.float64)
     )
@@ -96,7 +102,7 @@ def test_an_objective_weighs_and_names(data: Observed) -> None:
 
 
 def test_what_needs_a_teacher_says_so(data: Observed) -> None:
-    for term in (LogitKD(), ABKD([3], [3])):
+    for term in (LogitKD(), abkd([3], [3])):
         with pytest.raises(ValueError, match="needs a teacher"):
             term(Pass(torch.zeros(N, C), layers(3)), None, data)
 
@@ -107,4 +113,38 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one term"):
         Objective({"off": (0.0, Supervised())})
     with pytest.raises(ValueError, match="at least one layer"):
-        ABKD([], [3])
+        abkd([], [3])
+
+
+def test_a_cap_holds_a_terms_gradient_down(data: Observed) -> None:
+    weight = torch.randn(3, C, dtype=torch.float64, requires_grad=True)
+    student = Pass(data.x.double() @ weight)
+    teacher = Pass(5 * torch.randn(N, C, dtype=torch.float64))
+    terms = {"labels": (1.0, Supervised()), "soft": (100.0, LogitKD())}
+
+    def gradient(objective: Objective) -> Tensor:
+        losses = objective(student, teacher, data, [weight])
+        return torch.autograd.grad(losses["total"], weight, retain_graph=True)[0]
+
+    labels = gradient(Objective({"labels": terms["labels"]}))
+    soft = gradient(Objective({"soft": terms["soft"]}))
+    assert soft.norm() > labels.norm()
+    wanted = labels + soft * 0.3 * labels.norm() / soft.norm()
+    torch.testing.assert_close(gradient(Objective(terms, {"soft": 0.3})), wanted)
+    torch.testing.assert_close(gradient(Objective(terms, {"soft": 1e9})), labels + soft)
+
+
+def test_a_cap_must_have_something_to_be_measured_by(data: Observed) -> None:
+    with pytest.raises(ValueError, match="no cap"):
+        Objective({"soft": (1.0, LogitKD())}, {"soft": 0.3})
+    objective = Objective({"y": (1.0, Supervised()), "soft": (1.0, LogitKD())}, {"soft": 0.3})
+    with pytest.raises(ValueError, match="trained parameters"):
+        objective(Pass(torch.randn(N, C)), Pass(torch.randn(N, C)), data)
+
+
+def test_soft_labels_of_training_nodes_alone(data: Observed) -> None:
+    student, teacher = torch.randn(N, C, requires_grad=True), torch.randn(N, C)
+    LogitKD(rows="train")(Pass(student), Pass(teacher), data).backward()
+    assert student.grad is not None
+    assert bool((student.grad[:10] != 0).any())
+    assert bool((student.grad[10:] == 0).all())

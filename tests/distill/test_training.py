@@ -27,6 +27,7 @@ from graphstill.distill import (
     train,
     training,
 )
+from graphstill.distill.methods.settings import ABKDSetting, R2Setting, STRIDESetting
 
 SAGE = Architecture(
     name="GraphSAGE",
@@ -62,21 +63,23 @@ class Stop(Exception):
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    original = training._remember
+    original = training.remember
 
-    def stop(state: training._State, *rest: object) -> None:
+    def stop(state: training.State, *rest: object) -> None:
         if state.epoch == epoch:
             raise Stop
         original(state, *rest)
 
-    monkeypatch.setattr(training, "_remember", stop)
+    monkeypatch.setattr(training, "remember", stop)
 
 
 @pytest.mark.parametrize("epoch", [2, 9, 23])
 def test_an_interrupted_run_ends_with_the_same_bits(
     data: NodeData, teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:
-    method = DistillSettings(beta=0.1)
+    method = DistillSettings(
+        terms=(ABKDSetting(weight=0.1), STRIDESetting(weight=0.1, nodes=64), R2Setting())
+    )
     whole = distill(
         teacher, SAGE, data, SETTINGS, method, directory=tmp_path / "whole", progress=False
     )

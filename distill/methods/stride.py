@@ -1,0 +1,135 @@
+"""STRIDE, the second version of ABKD: distances node by node, and of structure.
+
+With t̂_i = norm(P X_i T_i) and ŝ_j = norm(P Y_j S_j), rows scaled to length 1:
+
+    D_ij = mean_v ‖ t̂_i[v] - ŝ_j[v] ‖²
+           + γ · mean_v -log( exp(ŝ_j[v] · t̂_i[v] / τ) / Σ_u exp(ŝ_j[v] · t̂_i[u] / τ) )
+
+the second line, G-CRD's contrast, having projections of its own. Both are taken on nodes drawn anew
+each step: the contrast of all pairs of layers over all pairs of nodes would fit no memory. γ and
+the scaling of rows are ours where the paper is silent.
+
+Reference: the same authors' "STRIDE: Structure and Embedding Distillation with Attention for Graph
+Neural Networks", second version of https://arxiv.org/abs/2310.15938
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .contrast import contrast
+from .pairs import AttentionKind, LayerPairs, attention, draw, projections, sampled
+
+
+class NodeDistance(torch.nn.Module):
+    """The mean squared distance of each node's embeddings in a common subspace.
+
+    Args:
+        teacher_widths: Width of each teacher layer.
+        student_widths: Width of each student layer.
+        dim: Width of the common space.
+        nodes: Nodes drawn each step; None means all.
+    """
+
+    def __init__(
+        self,
+        teacher_widths: Sequence[int],
+        student_widths: Sequence[int],
+        dim: int = 64,
+        nodes: int | None = 512,
+    ) -> None:
+        super().__init__()
+        self.teacher = projections(teacher_widths, dim)
+        self.student = projections(student_widths, dim)
+        self.subspace = torch.nn.Linear(dim, dim, bias=False)
+        self.nodes = nodes
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """Return D, [teacher layers, student layers], in [0, 4]."""
+        nodes = draw(student[0], self.nodes)
+        t = self._embed(self.teacher, sampled(teacher, nodes))
+        s = self._embed(self.student, sampled(student, nodes))
+        count = t.shape[1] // self.subspace.out_features
+        # ‖t - s‖² = ‖t‖² + ‖s‖² - 2 t · s, and a row of zeros has no length 1
+        lengths = t.square().sum(dim=1).unsqueeze(1) + s.square().sum(dim=1).unsqueeze(0)
+        return (lengths - 2 * t @ s.T) / count
+
+    def _embed(self, maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
+        rows = torch.stack([f(h) for f, h in zip(maps, layers, strict=True)])
+        return F.normalize(self.subspace(rows), dim=2).flatten(1)
+
+
+class StructuralDistance(torch.nn.Module):
+    """G-CRD's contrast of every pair of layers.
+
+    Args:
+        teacher_widths: Width of each teacher layer.
+        student_widths: Width of each student layer.
+        dim: Width of the common space.
+        temperature: τ.
+        nodes: Nodes drawn each step.
+    """
+
+    def __init__(
+        self,
+        teacher_widths: Sequence[int],
+        student_widths: Sequence[int],
+        dim: int = 64,
+        temperature: float = 0.075,
+        nodes: int = 256,
+    ) -> None:
+        super().__init__()
+        self.teacher = projections(teacher_widths, dim)
+        self.student = projections(student_widths, dim)
+        self.temperature = temperature
+        self.nodes = nodes
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        """Return D, [teacher layers, student layers]."""
+        nodes = draw(student[0], self.nodes)
+        s = [f(h) for f, h in zip(self.student, sampled(student, nodes), strict=True)]
+        rows = [
+            torch.stack([contrast(own, f(h), self.temperature) for own in s])
+            for f, h in zip(self.teacher, sampled(teacher, nodes), strict=True)
+        ]
+        return torch.stack(rows)
+
+
+class _Both(torch.nn.Module):
+    def __init__(self, nodes: NodeDistance, structure: StructuralDistance, gamma: float) -> None:
+        super().__init__()
+        self.nodes, self.structure, self.gamma = nodes, structure, gamma
+
+    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+        return self.nodes(student, teacher) + self.gamma * self.structure(student, teacher)
+
+
+def stride(
+    teacher_widths: Sequence[int],
+    student_widths: Sequence[int],
+    dim: int = 64,
+    kind: AttentionKind = "learned",
+    *,
+    embedding: bool = True,
+    structure: bool = True,
+    gamma: float = 1.0,
+    temperature: float = 0.075,
+    nodes: int = 256,
+) -> LayerPairs:
+    """Return STRIDE's term for layers of these widths, or one of its halves (E- and S-STRIDE).
+
+    Raises:
+        ValueError: If both halves are left out.
+    """
+    widths = (teacher_widths, student_widths, dim)
+    if not embedding and not structure:
+        raise ValueError("STRIDE needs embedding, structure or both")
+    pairs = attention(kind, *widths)
+    if not structure:
+        return LayerPairs(pairs, NodeDistance(*widths, nodes))
+    contrasted = StructuralDistance(*widths, temperature, nodes)
+    if not embedding:
+        return LayerPairs(pairs, contrasted)
+    return LayerPairs(pairs, _Both(NodeDistance(*widths, nodes), contrasted, gamma))

@@ -1,0 +1,93 @@
+"""LSP and GSP: similarities between nodes, along edges or between any two."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...kernels import CSRGraph, reference
+from ..data import Observed
+from ..losses import Pass, Term, given
+from .pairs import draw, sampled
+
+Kernel = Literal["rbf", "l2", "cosine", "poly"]
+
+KERNELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "rbf": lambda a, b: (-0.5 * (a - b).square().sum(dim=-1)).exp(),
+    "l2": lambda a, b: (a - b).norm(dim=-1),
+    "cosine": lambda a, b: F.cosine_similarity(a, b, dim=-1),
+    "poly": lambda a, b: F.cosine_similarity(a, b, dim=-1).square(),
+}
+
+
+class LSP(Term):
+    """Local structure: each node's similarities to its in-neighbours, as a distribution.
+
+        p_e  = softmax over the in-edges of i of K(h[col[e]], h[i])
+        loss = (1 / E) Σ_e p_e^teacher (log p_e^teacher - log p_e^student)
+
+    Args:
+        kernel: K: "rbf" exp(-½‖a - b‖²), "l2" ‖a - b‖, "cosine", or "poly", its square.
+
+    References:
+        Yang et al., "Distilling Knowledge from Graph Convolutional Networks", CVPR 2020,
+        equations 2-6, https://arxiv.org/abs/2003.10477; mean over edges as in Joshi et al.,
+        https://arxiv.org/abs/2111.04964
+    """
+
+    def __init__(self, kernel: Kernel = "rbf") -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
+        """Return the mean over all edges."""
+        own = local_structure(student.last_hidden, data.graph, KERNELS[self.kernel])
+        other = local_structure(given(teacher).last_hidden, data.graph, KERNELS[self.kernel])
+        return divergence(own, other).sum() / max(data.graph.num_edges, 1)
+
+
+class GSP(Term):
+    """Global structure: the similarities of any two nodes, mean of their squared difference.
+
+        loss = mean over pairs of (K(s[u], s[v]) - K(t[u], t[v]))²
+
+    Args:
+        kernel: K, as in `LSP`.
+        nodes: Most nodes that are compared, drawn each step.
+
+    References:
+        Joshi et al., "On Representation Knowledge Distillation for Graph Neural Networks", IEEE
+        TNNLS 2022, equation 6, https://arxiv.org/abs/2111.04964
+    """
+
+    def __init__(self, kernel: Kernel = "rbf", nodes: int = 512) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.nodes = nodes
+
+    def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
+        """Return the mean over all pairs of the nodes that were drawn."""
+        own, other = student.last_hidden, given(teacher).last_hidden
+        own, other = sampled([own, other], draw(own, self.nodes))
+        return F.mse_loss(self._similar(own), self._similar(other))
+
+    def _similar(self, layer: Tensor) -> Tensor:
+        return KERNELS[self.kernel](layer.unsqueeze(0), layer.unsqueeze(1))
+
+
+def local_structure(
+    layer: Tensor, graph: CSRGraph, kernel: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Return softmax of K(h[source], h[destination]) over each node's in-edges, [E], CSR order."""
+    row = reference.rows(graph.rowptr, graph.num_edges)
+    similarity = kernel(layer[graph.col], layer[row]).unsqueeze(-1)
+    return torch.ops.graphstill.edge_softmax(graph.rowptr, similarity).squeeze(-1)
+
+
+def divergence(own: Tensor, other: Tensor) -> Tensor:
+    """Return p log(p / q) of each edge, p being the other's structure, which is not trained."""
+    tiny = torch.finfo(own.dtype).tiny
+    p = other.detach()
+    return p * (p.clamp(min=tiny).log() - own.clamp(min=tiny).log())

@@ -1,0 +1,111 @@
+"""Selection by validation: which epoch is the best, and when to stop."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from .data import Observed
+from .errors import TrainingError
+from .models import call
+
+
+class TrainSettings(BaseModel):
+    """How a network is trained.
+
+    Attributes:
+        epochs: Most epochs, each one pass over the whole graph.
+        patience: Epochs without a better one after which training stops.
+        lr: Learning rate of Adam.
+        weight_decay: L2 penalty on the parameters of the network.
+        conv_weight_decay: The same on those of its convolutions (below `convs`), where it differs.
+        input_dropout: Probability with which a feature is set to zero in training.
+        select: What makes an epoch better, on the validation nodes: "loss", or "accuracy" with ties
+            broken by loss.
+        checkpoint_every: Epochs between checkpoints.
+        seed: Seed of initialisation and dropout.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=500, gt=0)
+    patience: int = Field(default=100, gt=0)
+    lr: float = Field(default=0.01, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    conv_weight_decay: float | None = Field(default=None, ge=0)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
+    select: Literal["loss", "accuracy"] = "loss"
+    checkpoint_every: int = Field(default=20, gt=0)
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training found, by validation alone.
+
+    Attributes:
+        epoch: The best epoch.
+        val_loss: Its cross-entropy on the validation nodes.
+        val_accuracy: Its accuracy on them, 0-1.
+        epochs: Epochs trained in all.
+    """
+
+    epoch: int
+    val_loss: float
+    val_accuracy: float
+    epochs: int
+
+
+@dataclass(eq=False)
+class State:
+    """What changes from epoch to epoch and goes into a checkpoint."""
+
+    epoch: int = 0
+    best: Result | None = None
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def validate(module: torch.nn.Module, data: Observed) -> tuple[float, float]:
+    """Return cross-entropy and accuracy on the validation nodes."""
+    module.eval()
+    with torch.no_grad():
+        logits = call(module, data.x, data.graph)[data.val]
+    labels = data.y[data.val]
+    accuracy = (logits.argmax(dim=-1) == labels).double().mean()
+    return float(F.cross_entropy(logits, labels)), float(accuracy)
+
+
+def remember(
+    state: State,
+    module: torch.nn.Module,
+    loss: float,
+    accuracy: float,
+    settings: TrainSettings,
+) -> None:
+    """Keep the epoch if it is the best so far.
+
+    Raises:
+        TrainingError: If its validation loss is not finite.
+    """
+    if not torch.isfinite(torch.tensor(loss)):
+        raise TrainingError(
+            f"the validation loss is {loss} after epoch {state.epoch}; try a lower learning rate "
+            f"than {settings.lr}"
+        )
+    if state.best is not None:
+        old = (-state.best.val_loss, state.best.val_accuracy)
+        new = (-loss, accuracy)
+        if settings.select == "accuracy":
+            old, new = old[::-1], new[::-1]
+        if new <= old:
+            return
+    state.best = Result(state.epoch, loss, accuracy, state.epoch)
+    state.best_weights = {name: t.detach().clone() for name, t in module.state_dict().items()}
+
+
+def out_of_patience(state: State, settings: TrainSettings) -> bool:
+    """Return whether the best epoch lies too far back."""
+    return state.best is not None and state.epoch - state.best.epoch > settings.patience
