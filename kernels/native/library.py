@@ -79,14 +79,16 @@ def call(name: str, *arguments: Tensor | float | None) -> None:
     """Call an entry with torch's number of threads; tensors have been through the above."""
     found = _library()
     assert not isinstance(found, str)
-    threads = ctypes.c_int64(torch.get_num_threads())
-    if found[f"graphstill_{name}"](threads, *map(_argument, arguments)):
+    entry = getattr(found, f"graphstill_{name}")
+    if entry.argtypes is None:
+        entry.argtypes = [ctypes.c_int64, *map(_type, arguments)]
+    given = [value.data_ptr() if isinstance(value, Tensor) else value for value in arguments]
+    if entry(torch.get_num_threads(), *given):
         raise MemoryError(f"graphstill::{name} ran out of memory or threads")
 
 
-def _argument(value: Tensor | float | None) -> object:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    if isinstance(value, float):
-        return ctypes.c_float(value)
-    return None if value is None else ctypes.c_int64(value)
+def _type(value: Tensor | float | None) -> type[ctypes._SimpleCData]:
+    """Return what an entry takes at this place; it is the same in every call."""
+    if value is None or isinstance(value, Tensor):
+        return ctypes.c_void_p
+    return ctypes.c_float if isinstance(value, float) else ctypes.c_int64

@@ -43,15 +43,18 @@ GRAPHSTILL_INLINE void products(const Products& operands, int64_t begin, int64_t
 using namespace graphstill;
 
 GRAPHSTILL_ENTRY graphstill_spmm(int64_t threads, int64_t rows, const int64_t* rowptr,
-                                 const int32_t* col, const float* x, const float* weight,
+                                 const int32_t* col, int64_t sources, const float* x, const float* weight,
                                  const float* src_scale, const float* dst_scale,
                                  const float* self_weight, const float* bias,
                                  const float* residual, float* out, int64_t features,
                                  int64_t heads, int64_t mean, int64_t activation) {
   return guarded([&] {
-    const spmm::Operands operands{rowptr,      col,  x,   weight,       src_scale, dst_scale,
-                                  self_weight, bias, out, rowptr[rows], features,  mean != 0,
-                                  heads,       residual, (spmm::Activation)activation};
+    const int64_t asked = spmm::asked_ahead(rowptr[rows], sources, features);
+    const spmm::Operands operands{rowptr,      col,  x,        weight,
+                                  src_scale,   dst_scale,      self_weight,
+                                  bias,        out,  features, mean != 0,
+                                  asked,       heads,          residual,
+                                  (spmm::Activation)activation};
     expect_large(out, rows, features);
     parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {
       spmm::run_rows(operands, begin, end);

@@ -28,20 +28,27 @@ struct Operands {
   const float* self_weight;
   const float* bias;
   float* out;
-  int64_t edges;
   int64_t features;
   bool mean;
+  int64_t asked;  // edges whose rows are asked for ahead: `asked_ahead`
   int64_t heads = 1;
   const float* residual = nullptr;
   Activation activation = kNone;
 };
+
+// How many edges have their rows asked for ahead: none where x is near anyway, and the asking would
+// take longer than the waiting.
+inline int64_t asked_ahead(int64_t edges, int64_t sources, int64_t features) {
+  constexpr int64_t kNear = 1 << 22;  // floats, 16 MiB
+  return sources * features > kNear ? edges : 0;
+}
 
 // Asks for the row that is needed some edges later: narrow rows are consumed faster than they
 // arrive, so they are asked for earlier.
 template <int Vectors>
 GRAPHSTILL_INLINE void prefetch(const Operands& o, const float* x, int64_t edge) {
   constexpr int kDistance = Vectors >= 8 ? 16 : 32;
-  if (edge + kDistance >= o.edges) return;
+  if (edge + kDistance >= o.asked) return;
   const float* row = x + o.col[edge + kDistance] * o.features;
   for (int v = 0; v < Vectors; ++v) __builtin_prefetch(row + v * kLanes);
 }

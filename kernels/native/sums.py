@@ -38,7 +38,7 @@ def spmm(
     )
     out = x.new_empty(rows, features)
     chosen = (int(reduce == "mean"), _ACTIVATIONS.index(activation))
-    call("spmm", rows, rowptr, col, *tensors, out, features, heads, *chosen)
+    call("spmm", rows, rowptr, col, sources, *tensors, out, features, heads, *chosen)
     return out
 
 

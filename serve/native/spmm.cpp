@@ -31,9 +31,10 @@ void Spmm::compute(const Context& context) const {
           "self_weight needs one value per node, and x a row for each");
   require(!bias || bias.size() == features, "bias needs one value per feature");
   float* out = context.output<float>(0, {rows.count, features});
-  const spmm::Operands operands{rows.rowptr,    rows.col,         x.data,    weight.data,
-                          src_scale.data, dst_scale.data,   self_weight.data,
-                          bias.data,      out,              rows.edges, features, mean_};
+  const spmm::Operands operands{rows.rowptr,      rows.col,  x.data, weight.data, src_scale.data,
+                                dst_scale.data,   self_weight.data,  bias.data,   out,
+                                features,         mean_,
+                                spmm::asked_ahead(rows.edges, x.shape[0], features)};
   rows.parallel_for(context,
                     [&](int64_t begin, int64_t end) { spmm::run_rows(operands, begin, end); });
 }
