@@ -172,8 +172,8 @@ rowptr = np.arange(0, 40 * 2001, 40)
 col = rng.integers(0, 2000, 80000).astype(np.int32)
 x, out = rng.standard_normal((2000, 20)).astype(np.float32), np.empty((2000, 20), np.float32)
 status = ctypes.CDLL(sys.argv[1]).graphstill_spmm(
-    size(3), size(2000), pointer(rowptr), pointer(col), pointer(x), *[None] * 6, pointer(out),
-    size(20), size(1), size(0), size(0))
+    size(3), size(2000), pointer(rowptr), pointer(col), size(2000), pointer(x), *[None] * 6,
+    pointer(out), size(20), size(1), size(0), size(0))
 assert status == 0
 np.testing.assert_allclose(out, x[col].reshape(2000, 40, 20).sum(1), atol=1e-4)
 """
