@@ -49,6 +49,15 @@ class Split:
                 part.append(piece)
         return cls(*(torch.cat(part).sort().values for part in parts))
 
+    @classmethod
+    def fractions(cls, num_nodes: int, train: float, val: float, seed: int) -> "Split":
+        """Draw fractions of all nodes for train and val, the rest being test."""
+        if not 0 < train + val < 1:
+            raise DataError(f"train and val must leave nodes to test on, got {train} + {val}")
+        order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(seed))
+        ends = [round(train * num_nodes), round((train + val) * num_nodes)]
+        return cls(*(part.sort().values for part in order.tensor_split(ends)))
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:
@@ -162,9 +171,9 @@ class NodeData:
             y[nodes] = self.y[nodes]
         return Observed(self.x, self.graph, y, self.split.train, self.split.val, self.num_classes)
 
-    def with_split(self, split: Split) -> "NodeData":
+    def with_split(self, split: Split, name: str) -> "NodeData":
         """Return the same data under another split."""
-        return replace(self, split=split)
+        return replace(self, split=split, split_name=name)
 
 
 def _check_labels(y: Tensor, num_nodes: int) -> None:

@@ -9,5 +9,9 @@ class TapError(RuntimeError):
     """A layer that was to be observed is not there, or did not behave; names near misses."""
 
 
+class StudyError(RuntimeError):
+    """A study cannot be read, or its folder holds another; says which setting differs."""
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on; says at which epoch and why."""

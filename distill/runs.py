@@ -237,6 +237,7 @@ def finish(
         **{name: about[name] for name in ("data", "split", "method")},
         "seed": settings.seed,
         "best_epoch": result.epoch,
+        "epochs": result.epochs,
         "torch": torch.__version__,
     }
     if "teacher" in about:

@@ -52,6 +52,35 @@ def latency(rows: Sequence[Measured]) -> str:
         return _svg(figure)
 
 
+def forest(intervals: Mapping[str, tuple[float, float, float]], label: str) -> str:
+    """Return differences with their intervals, one below the other, against zero."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(len(intervals))
+        axes.axvline(0, color="#8a94a1", lw=1)
+        for y, (mean, low, high) in enumerate(intervals.values()):
+            color = _COLORS[0] if low > 0 else _COLORS[1] if high < 0 else _COLORS[3]
+            axes.plot([low, high], [y, y], color=color, lw=2)
+            axes.scatter([mean], [y], color=color, s=28, zorder=3)
+        axes.set_xlabel(label)
+        _name_rows(axes, list(intervals))
+        return _svg(figure)
+
+
+def scatter(points: Mapping[str, tuple[float, float, float]], x_label: str, y_label: str) -> str:
+    """Return points (x, y, spread of y) with their names, x on a logarithmic axis."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for number, (name, (x, y, spread)) in enumerate(points.items()):
+            color = _COLORS[number % len(_COLORS)]
+            axes.errorbar([x], [y], yerr=[spread], color=color, marker="o", ms=5, lw=1, label=name)
+        axes.set_xscale("log")
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return _svg(figure)
+
+
 def memory(rows: Sequence[Measured]) -> str:
     """Memory of each process: after loading, and what a call needs on top at its peak, in MB."""
     with matplotlib.rc_context(_STYLE):

@@ -35,11 +35,7 @@ class Unexplained(torch.nn.Module):
         nodes = draw(student[0], self.nodes)
         layers = sampled(teacher, nodes)
         # all teacher layers side by side: one product for each student layer
-        targets = torch.cat([layer - layer.mean(dim=0) for layer in layers], dim=1)
-        owner = torch.repeat_interleave(
-            torch.arange(len(layers), device=targets.device),
-            torch.tensor([layer.shape[1] for layer in layers], device=targets.device),
-        )
+        targets, owner = side_by_side(layers)
         variance = _by_layer(targets.square().sum(dim=0), owner, len(layers))
         explained = [
             _by_layer(self._explained(layer, targets), owner, len(layers))
@@ -77,12 +73,13 @@ class CKADistance(torch.nn.Module):
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """Return D, [teacher layers, student layers]."""
         nodes = draw(student[0], self.nodes)
-        centred = [
-            [layer - layer.mean(dim=0) for layer in sampled(layers, nodes)]
-            for layers in (teacher, student)
-        ]
-        rows = [torch.stack([1 - _cka(s, t) for s in centred[1]]) for t in centred[0]]
-        return torch.stack(rows)
+        t, t_owner = side_by_side(sampled(teacher, nodes))
+        s, s_owner = side_by_side(sampled(student, nodes))
+        shape = (len(teacher), len(student))
+        cross = _by_layer((t.T @ s).square(), t_owner, shape[0])
+        cross = _by_layer(cross.T, s_owner, shape[1]).T  # ‖S_jᵀ T_i‖²
+        scale = _lengths(t, t_owner).unsqueeze(1) * _lengths(s, s_owner).unsqueeze(0)
+        return 1 - cross / scale.clamp(min=torch.finfo(t.dtype).tiny)
 
 
 def unexplained(
@@ -111,10 +108,20 @@ def cka(
     return LayerPairs(attention(kind, teacher_widths, student_widths, dim), CKADistance(nodes))
 
 
+def side_by_side(layers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return layers centred over nodes, [nodes, Σ width], and which layer a column belongs to."""
+    columns = torch.cat([layer - layer.mean(dim=0) for layer in layers], dim=1)
+    numbers = torch.arange(len(layers), device=columns.device)
+    widths = torch.tensor([layer.shape[1] for layer in layers], device=columns.device)
+    return columns, torch.repeat_interleave(numbers, widths)
+
+
 def _by_layer(columns: Tensor, owner: Tensor, layers: int) -> Tensor:
-    return columns.new_zeros(layers).index_add(0, owner, columns)
+    """Return sums over the columns of each layer; the first dimension of what is given."""
+    return columns.new_zeros(layers, *columns.shape[1:]).index_add(0, owner, columns)
 
 
-def _cka(a: Tensor, b: Tensor) -> Tensor:
-    own = (a.T @ a).norm() * (b.T @ b).norm()
-    return (a.T @ b).square().sum() / own.clamp(min=torch.finfo(a.dtype).tiny)
+def _lengths(columns: Tensor, owner: Tensor) -> Tensor:
+    """Return ‖Hᵀ H‖ of each layer H."""
+    layers = columns.split(owner.bincount().tolist(), dim=1)
+    return torch.stack([(layer.T @ layer).norm() for layer in layers])

@@ -47,10 +47,16 @@ class GCRD(Term):
         """Return the mean over the nodes that were drawn."""
         own, other = student.last_hidden, given(teacher).last_hidden
         own, other = sampled([own, other], draw(own, self.nodes))
-        return contrast(self.student(own), self.teacher(other), self.temperature)
+        pair = (self.student(own).unsqueeze(0), self.teacher(other).unsqueeze(0))
+        return contrast(*pair, self.temperature).squeeze()
 
 
 def contrast(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Return InfoNCE of embeddings [m, d], each row's partner being the row of the same number."""
-    logits = F.normalize(student, dim=1) @ F.normalize(teacher, dim=1).T / temperature
-    return F.cross_entropy(logits, torch.arange(logits.shape[0], device=logits.device))
+    """Return InfoNCE of embeddings [S, m, d] and [T, m, d] of some layers for all pairs, [T, S].
+
+    A row's partner is the row of the same number.
+    """
+    own, other = F.normalize(student, dim=2), F.normalize(teacher, dim=2)
+    logits = torch.einsum("svd,tud->tsvu", own, other) / temperature
+    partner = torch.einsum("svd,tvd->tsv", own, other) / temperature
+    return (logits.logsumexp(dim=3) - partner).mean(dim=2)

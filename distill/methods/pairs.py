@@ -130,6 +130,11 @@ def pooled(maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
     return torch.stack([f(h.mean(dim=0)) for f, h in zip(maps, layers, strict=True)])
 
 
+def each(maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
+    """Return each layer projected, [layers, nodes, d]."""
+    return torch.stack([f(h) for f, h in zip(maps, layers, strict=True)])
+
+
 def sampled(layers: Sequence[Tensor], nodes: Tensor | None) -> list[Tensor]:
     """Return the rows of some nodes of each layer, or all."""
     return list(layers) if nodes is None else [layer[nodes] for layer in layers]

@@ -58,7 +58,7 @@ class STRIDESetting(_Pairs):
     structure: bool = True
     gamma: float = Field(default=1.0, gt=0)
     temperature: float = Field(default=0.075, gt=0)
-    nodes: int = Field(default=256, gt=1)
+    nodes: int = Field(default=128, gt=1)
 
     def make(self, teacher: Pass, student: Pass) -> Term:
         """Return the term for what the two networks answered."""

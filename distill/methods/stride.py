@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .contrast import contrast
-from .pairs import AttentionKind, LayerPairs, attention, draw, projections, sampled
+from .pairs import AttentionKind, LayerPairs, attention, draw, each, projections, sampled
 
 
 class NodeDistance(torch.nn.Module):
@@ -57,8 +57,7 @@ class NodeDistance(torch.nn.Module):
         return (lengths - 2 * t @ s.T) / count
 
     def _embed(self, maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
-        rows = torch.stack([f(h) for f, h in zip(maps, layers, strict=True)])
-        return F.normalize(self.subspace(rows), dim=2).flatten(1)
+        return F.normalize(self.subspace(each(maps, layers)), dim=2).flatten(1)
 
 
 class StructuralDistance(torch.nn.Module):
@@ -69,7 +68,7 @@ class StructuralDistance(torch.nn.Module):
         student_widths: Width of each student layer.
         dim: Width of the common space.
         temperature: τ.
-        nodes: Nodes drawn each step.
+        nodes: Nodes drawn each step; memory grows with their square, times all pairs of layers.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class StructuralDistance(torch.nn.Module):
         student_widths: Sequence[int],
         dim: int = 64,
         temperature: float = 0.075,
-        nodes: int = 256,
+        nodes: int = 128,
     ) -> None:
         super().__init__()
         self.teacher = projections(teacher_widths, dim)
@@ -89,12 +88,8 @@ class StructuralDistance(torch.nn.Module):
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
         """Return D, [teacher layers, student layers]."""
         nodes = draw(student[0], self.nodes)
-        s = [f(h) for f, h in zip(self.student, sampled(student, nodes), strict=True)]
-        rows = [
-            torch.stack([contrast(own, f(h), self.temperature) for own in s])
-            for f, h in zip(self.teacher, sampled(teacher, nodes), strict=True)
-        ]
-        return torch.stack(rows)
+        own = each(self.student, sampled(student, nodes))
+        return contrast(own, each(self.teacher, sampled(teacher, nodes)), self.temperature)
 
 
 class _Both(torch.nn.Module):
@@ -116,7 +111,7 @@ def stride(
     structure: bool = True,
     gamma: float = 1.0,
     temperature: float = 0.075,
-    nodes: int = 256,
+    nodes: int = 128,
 ) -> LayerPairs:
     """Return STRIDE's term for layers of these widths, or one of its halves (E- and S-STRIDE).
 

@@ -162,7 +162,7 @@ def _gat_backward(ctx, grad: Tensor, _grad_lse: Tensor):
     if torch.is_grad_enabled():
         settings = (ctx.negative_slope, ctx.add_self_loops)
         gradients = differentiable_gradients(
-            lambda *leaves: reference.gat(rowptr, col, *leaves, *settings)[0],
+            lambda x, src, dst, bias: reference.gat(rowptr, col, x, src, dst, bias, *settings)[0],
             (x, alpha_src, alpha_dst, bias),
             grad,
         )
@@ -265,7 +265,7 @@ def _dot_attention_backward(ctx, grad: Tensor, _grad_lse: Tensor):
     rowptr, col, query, key, value, out, lse, *transposed = ctx.saved_tensors
     if torch.is_grad_enabled():
         gradients = differentiable_gradients(
-            lambda *leaves: reference.dot_attention(rowptr, col, *leaves, lse.shape[1])[0],
+            lambda q, k, v: reference.dot_attention(rowptr, col, q, k, v, lse.shape[1])[0],
             (query, key, value),
             grad,
         )

@@ -71,7 +71,9 @@ def _backward(ctx, grad: Tensor):
     rowptr, col, x, weight, out, *transposed = ctx.saved_tensors
     if torch.is_grad_enabled():
         gradients = differentiable_gradients(
-            lambda *leaves: reference.extremum(rowptr, col, *leaves, ctx.reduce), (x, weight), grad
+            lambda x, weight: reference.extremum(rowptr, col, x, weight, ctx.reduce),
+            (x, weight),
+            grad,
         )
         return None, None, *gradients, *[None] * 4
     walked = transposed_or_built(transposed, rowptr, col, x.shape[0])

@@ -98,7 +98,7 @@ def _backward(ctx, grad: Tensor, _grad_lse: Tensor):
     if torch.is_grad_enabled():
         settings = (ctx.negative_slope, ctx.add_self_loops)
         gradients = differentiable_gradients(
-            lambda *leaves: reference.gatv2(rowptr, col, *leaves, *settings)[0],
+            lambda x_l, x_r, a, b: reference.gatv2(rowptr, col, x_l, x_r, a, b, *settings)[0],
             (x_l, x_r, att, bias),
             grad,
         )

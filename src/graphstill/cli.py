@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .export.commands import bundles, console, measuring, training
+from .export.commands import bundles, console, measuring, study, training
 
 app = typer.Typer(
     name="graphstill",
-    help="Make graph networks deployable: train, distil, export, check, bench, predict.\n\n"
+    help="Make graph networks deployable: train, distil, study, export, check, bench, predict.\n\n"
     "Start with `graphstill demo --out demo`: the whole road on real data in two minutes.",
     no_args_is_help=True,
     add_completion=False,
@@ -20,6 +20,7 @@ for command in (
     measuring.demo,
     training.train,
     training.distill,
+    study.study,
     bundles.export,
     bundles.check,
     measuring.bench,

@@ -1,0 +1,229 @@
+"""The runner: teachers, searches, evaluation, over several processes, going on where it stopped.
+
+A study's folder holds
+
+    study.json       the settings in effect
+    teachers/, self/ run directories of what arms learn from
+    tuning/          what each search tried, and knobs.json, what it found
+    runs/            run directories of the evaluation
+    results.jsonl    one line for each evaluation run, written when it is finished
+"""
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoint import write_in_one_step
+from ..directory import WEIGHTS
+from ..errors import StudyError
+from .arms import Place, run_arm, teacher_line, train_itself, train_teacher
+from .settings import StudySettings
+from .tuning import tune_arm
+
+RESULTS, SETTINGS, KNOBS = "results.jsonl", "study.json", "tuning/knobs.json"
+_NEEDS_SCRATCH = "self"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is: its name, tasks done and tasks in all, and what was last finished."""
+
+    stage: str
+    done: int
+    total: int
+    last: str
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A function for another process, its arguments, and what to call it."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    key: Any = None
+
+
+class StudyRunner:
+    """Runs a study in a folder.
+
+    Args:
+        study: The study.
+        folder: Where its files go; a study that was stopped goes on there.
+        root: Where raw data is.
+        jobs: Number of processes, each with one thread.
+        on_progress: Called whenever a task is finished.
+
+    Raises:
+        StudyError: If the folder holds a study with other settings. Further arms, data sets and
+            seeds may be added to one.
+    """
+
+    def __init__(
+        self,
+        study: StudySettings,
+        folder: Path,
+        *,
+        root: Path | None = None,
+        jobs: int = 1,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.study, self.place, self.jobs = study, Place(folder, root), jobs
+        self.on_progress = on_progress
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder / SETTINGS, study)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Run what is not done yet and return all lines of results."""
+        arms = self.study.all_arms
+        self._stage("teachers", self._teachers())
+        self._tune([name for name, arm in arms.items() if name == "scratch"])
+        self._stage("networks of the student's size", self._selves())
+        self._tune([name for name, arm in arms.items() if arm.like is None])
+        self._evaluate()
+        return self.lines()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines of results there are."""
+        path = self.place.folder / RESULTS
+        if not path.is_file():
+            return []
+        # the last line may have been cut by a crash: that run is done again
+        whole = [text for text in path.read_text().splitlines(keepends=True) if text.endswith("\n")]
+        return [json.loads(text) for text in whole]
+
+    def knobs(self, data: str, arm: str) -> dict[str, Any]:
+        """Return what an arm's search found; another arm's for one that is to be like it."""
+        like = self.study.all_arms[arm].like if arm in self.study.all_arms else None
+        return self._found().get(f"{data}: {like or arm}", {})
+
+    def _teachers(self) -> list[_Task]:
+        if not any(arm.learn == "teacher" for arm in self.study.all_arms.values()):
+            return []
+        return [
+            _Task(f"{data}, seed {seed}", train_teacher, (self.study, self.place, data, seed))
+            for data, seed in self._all_seeds()
+            if not (self.place.teacher(data, seed) / WEIGHTS).is_file()
+        ]
+
+    def _selves(self) -> list[_Task]:
+        if not any(arm.learn == "self" for arm in self.study.all_arms.values()):
+            return []
+        return [
+            _Task(
+                f"{data}, seed {seed}",
+                train_itself,
+                (self.study, self.place, data, seed, self.knobs(data, "scratch")),
+            )
+            for data, seed in self._all_seeds()
+            if not (self.place.itself(data, seed) / WEIGHTS).is_file()
+        ]
+
+    def _all_seeds(self) -> Iterable[tuple[str, int]]:
+        for data in self.study.data:
+            for seed in (*self.study.tuning_seeds, *range(self.study.number_of_seeds(data))):
+                yield data, seed
+
+    def _tune(self, arms: list[str]) -> None:
+        found = self._found()
+        tasks = [
+            _Task(
+                f"{data}: {name}",
+                tune_arm,
+                (self.study, self.place, data, name, self.knobs(data, "scratch")),
+                f"{data}: {name}",
+            )
+            for data in self.study.data
+            for name in arms
+            if f"{data}: {name}" not in found
+        ]
+        self._stage("search", tasks, self._keep_knobs)
+
+    def _keep_knobs(self, key: str, knobs: dict[str, Any]) -> None:
+        found = {**self._found(), key: knobs}
+        text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+        write_in_one_step(self.place.folder / KNOBS, text.encode())
+
+    def _found(self) -> dict[str, dict[str, Any]]:
+        path = self.place.folder / KNOBS
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _evaluate(self) -> None:
+        done = {(line["data"], line["arm"], line["seed"]) for line in self.lines()}
+        tasks = []
+        for data in self.study.data:
+            for seed in range(self.study.number_of_seeds(data)):
+                for name in ("teacher", *self.study.all_arms):
+                    if (data, name, seed) not in done:
+                        tasks.append(self._evaluation(data, name, seed))
+        self._cut_results()
+        self._stage("evaluation", tasks, lambda _, line: self._keep_line(line))
+
+    def _evaluation(self, data: str, name: str, seed: int) -> _Task:
+        common = (self.study, self.place, data)
+        if name == "teacher":
+            return _Task(f"{data}: teacher, seed {seed}", teacher_line, (*common, seed))
+        knobs = (self.knobs(data, name), seed, self.knobs(data, "scratch"))
+        return _Task(f"{data}: {name}, seed {seed}", run_arm, (*common, name, *knobs))
+
+    def _cut_results(self) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in self.lines())
+        write_in_one_step(self.place.folder / RESULTS, text.encode())
+
+    def _keep_line(self, line: dict[str, Any]) -> None:
+        with (self.place.folder / RESULTS).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _stage(
+        self,
+        stage: str,
+        tasks: list[_Task],
+        keep: Callable[[Any, Any], None] = lambda key, value: None,
+    ) -> None:
+        """Run tasks over processes; what is finished is kept at once, whatever fails later."""
+        done = 0
+        self.on_progress(Progress(stage, done, len(tasks), ""))
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self.jobs, context, torch.set_num_threads, (1,)) as pool:
+            pending: dict[Future[Any], _Task] = {
+                pool.submit(task.function, *task.arguments): task for task in tasks
+            }
+            try:
+                while pending:
+                    finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        task = pending.pop(future)
+                        keep(task.key, future.result())
+                        done += 1
+                        self.on_progress(Progress(stage, done, len(tasks), task.name))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _claim(path: Path, study: StudySettings) -> None:
+    """Write the settings, or make sure that those there are the same, or a part of these."""
+    settings = study.model_dump(mode="json")
+    if path.is_file():
+        before = json.loads(path.read_text())
+        for name, value in before.items():
+            if not _extends(name, value, settings[name]):
+                raise StudyError(
+                    f"{path.parent} holds a study whose {name} is another (see {path}); "
+                    "choose another folder, or remove this one"
+                )
+    write_in_one_step(path, (json.dumps(settings, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _extends(name: str, before: Any, now: Any) -> bool:
+    if name in ("arms", "data"):
+        return all(key in now and now[key] == value for key, value in before.items())
+    if name == "seeds":
+        return now >= before
+    return name in ("question", "against", "without") or now == before

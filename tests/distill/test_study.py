@@ -1,0 +1,207 @@
+"""Studies: settings that are checked, runs that go on, statistics that are what they say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from graphstill.distill.errors import StudyError
+from graphstill.distill.study import (
+    Progress,
+    StudyRunner,
+    StudySettings,
+    estimate,
+    holm,
+    paired,
+    read_study,
+    summarise,
+)
+from graphstill.distill.study.arms import Place, Plan
+from graphstill.distill.study.settings import MANDATORY
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "data": {"digits": {"train": {"epochs": 5}}},
+    "split": {"kind": "fractions", "train": 0.2, "val": 0.2},
+    "seeds": 2,
+    "tuning_seeds": [1000],
+    "trials": 2,
+    "teacher": {"model": "GCN", "hidden_channels": 16, "num_layers": 3},
+    "teacher_train": {"epochs": 6, "lr": 0.02},
+    "student": {"model": "GCN", "hidden_channels": 4, "num_layers": 3},
+    "train": {"epochs": 4, "lr": 0.02},
+    "space": {"lr": [0.01, 0.03], "dropout": [0.0, 0.2], "alpha": [0.5, 0.9], "weight": [0.1, 1.0]},
+    "without": ["label smoothing", "logit KD, training nodes", "MLP", "GLNN"],
+    "arms": {
+        "ABKD": {"method": {"terms": [{"term": "abkd"}]}},
+        "uniform": {
+            "like": "ABKD",
+            "method": {"terms": [{"term": "abkd", "attention": "uniform"}]},
+        },
+        "peers": {"learn": "peers", "peers": {"students": 2}},
+    },
+}
+
+
+def small(**changes: Any) -> StudySettings:
+    return StudySettings(**{**SMALL, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("study")
+    return folder, StudyRunner(small(), folder, jobs=2).run()
+
+
+def test_every_arm_has_every_seed(finished: tuple[Path, list[dict[str, Any]]]) -> None:
+    _, lines = finished
+    ran = {(line["arm"], line["seed"]) for line in lines}
+    arms = ("teacher", "scratch", "logit KD", "self-KD", "ABKD", "uniform", "peers")
+    assert ran == {(arm, seed) for arm in arms for seed in (0, 1)}
+    assert len(lines) == len(ran)
+    by = {(line["arm"], line["seed"]): line for line in lines}
+    assert by["scratch", 0]["params"] == (64 * 4 + 4) + (4 * 4 + 4) + (4 * 10 + 10)
+    assert by["uniform", 0]["knobs"] == by["ABKD", 0]["knobs"]
+    assert by["uniform", 0]["config_hash"] != by["ABKD", 0]["config_hash"]
+    assert len(by["peers", 0]["students"]) == 2
+    assert by["ABKD", 0]["epochs"] == 5
+    assert 1 <= by["ABKD", 0]["epochs_to_95"] <= 5
+    assert by["ABKD", 0]["split"] != by["ABKD", 1]["split"]
+
+
+def test_each_arm_had_the_same_number_of_trials(
+    finished: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    folder, _ = finished
+    for journal in (folder / "tuning").glob("*.log"):
+        lines = [json.loads(line) for line in journal.read_text().splitlines()]
+        values = [line for line in lines if line.get("state") == 1 or line.get("values")]
+        assert len(values) == 2, journal.name
+    names = {path.stem.removeprefix("digits-") for path in (folder / "tuning").glob("*.log")}
+    assert names == {"scratch", "logit KD", "self-KD", "ABKD", "peers"}
+
+
+def test_a_finished_study_runs_nothing(finished: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, lines = finished
+    tasks: list[Progress] = []
+    assert StudyRunner(small(), folder, on_progress=tasks.append).run() == lines
+    assert all(progress.total == 0 for progress in tasks)
+
+
+def test_a_cut_line_is_run_again(
+    finished: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder, lines = finished
+    copy = tmp_path / "copy"
+    import shutil
+
+    shutil.copytree(folder, copy)
+    text = (copy / "results.jsonl").read_text()
+    (copy / "results.jsonl").write_text(text[:-20])  # as a crash leaves it
+    again = StudyRunner(small(), copy).run()
+    for mine, theirs in zip(again, lines, strict=True):
+        assert {**mine, "seconds": None} == {**theirs, "seconds": None}
+
+
+def test_a_study_may_grow_but_not_change(finished: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, _ = finished
+    with pytest.raises(StudyError, match="whose student is another"):
+        StudyRunner(small(student={**SMALL["student"], "hidden_channels": 5}), folder)
+    changed = {**SMALL["arms"], "peers": {"learn": "peers", "peers": {"students": 3}}}
+    with pytest.raises(StudyError, match="whose arms is another"):
+        StudyRunner(small(arms=changed), folder)
+    more = {**SMALL["arms"], "R2": {"method": {"terms": [{"term": "r2"}]}}}
+    StudyRunner(small(arms=more, seeds=3), folder)
+    StudyRunner(small(arms=more, seeds=3), folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"space": {"lrr": [1]}}, "no knob lrr"),
+        ({"space": {"seed": [1]}}, "no knob seed"),
+        ({"tuning_seeds": [1]}, "are evaluation seeds too"),
+        ({"against": ["nobody"]}, "compared with nobody"),
+        ({"arms": {"a": {"like": "b"}}}, "like 'b', which is no arm"),
+        ({"arms": {"a": {"method": {"terms": [{"term": "abdk"}]}}}}, "abdk"),
+        ({"name": "../up"}, "pattern"),
+    ],
+)
+def test_wrong_study_files_say_what_is_wrong(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, **changes}))
+    with pytest.raises(StudyError, match=said):
+        read_study(file)
+
+
+def test_shipped_study_files_are_studies() -> None:
+    root = Path(__file__).parents[2]
+    files = [*(root / "docs" / "results").glob("*.yaml"), root / "examples" / "study.yaml"]
+    assert len(files) >= 3
+    for file in files:
+        study = read_study(file)
+        assert set(MANDATORY) - set(study.without) <= set(study.all_arms)
+
+
+def test_knobs_reach_what_they_are_named_after() -> None:
+    study = small()
+    knobs = {"lr": 0.5, "dropout": 0.3, "alpha": 0.25, "weight": 7.0}
+    plan = Plan.of(study, "digits", study.all_arms["ABKD"], knobs)
+    assert plan.train.lr == 0.5
+    assert plan.network.arguments == {"dropout": 0.3}
+    assert plan.arm.method.alpha == 0.25
+    assert plan.arm.method.terms[0].weight == 7.0
+    assert Plan.of(study, "digits", study.all_arms["peers"], knobs).arm.peers.weight == 7.0
+    assert set(study.all_arms["scratch"].knobs(study.space)) == {"lr", "dropout"}
+    assert set(study.all_arms["logit KD"].knobs(study.space)) == {"lr", "dropout", "alpha"}
+
+
+def test_a_paired_difference_is_students_t() -> None:
+    a = {0: 81.0, 1: 82.5, 2: 80.0, 3: 83.0, 9: 10.0}
+    b = {0: 80.0, 1: 80.5, 2: 80.5, 3: 81.0, 7: 99.0}
+    found = paired(a, b)
+    test = stats.ttest_rel([81.0, 82.5, 80.0, 83.0], [80.0, 80.5, 80.5, 81.0])
+    interval = test.confidence_interval(0.95)
+    assert found.pairs == 4
+    np.testing.assert_allclose(
+        [found.mean, found.low, found.high, found.p],
+        [1.125, interval.low, interval.high, test.pvalue],
+    )
+    assert paired({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}).p == 1.0
+    with pytest.raises(ValueError, match="two seeds"):
+        paired({0: 1.0}, {0: 2.0})
+
+
+def test_holm_corrects_step_by_step() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_summary_compares_seed_by_seed() -> None:
+    def line(arm: str, seed: int, test: float) -> dict[str, Any]:
+        return {
+            "study": "s", "data": "d", "arm": arm, "seed": seed, "test": test, "val": 0.5,
+            "params": 10, "params_embedding": 4, "epochs_to_95": None, "seconds": 2.0,
+        }  # fmt: skip
+
+    lines = [line("a", seed, 0.8 + 0.1 * seed) for seed in (0, 1)]
+    lines += [line("b", seed, 0.7 + 0.1 * seed) for seed in (0, 1, 2)]
+    a, b = summarise(lines, ["b"]).arms
+    assert (a.mean, a.runs, a.worst) == (pytest.approx(85), 2, pytest.approx(80))
+    assert a.std == pytest.approx(100 * 0.1 / 2**0.5)
+    assert a.against["b"].mean == pytest.approx(10)
+    assert a.against["b"].pairs == 2
+    assert b.against == {}
+    assert b.params_embedding == 4
+
+
+def test_the_time_is_estimated(tmp_path: Path) -> None:
+    one = estimate(small(), Place(tmp_path, None), 1)
+    assert 0 < one < 600
