@@ -11,6 +11,8 @@ A study's folder holds
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -190,7 +192,7 @@ class StudyRunner:
         done = 0
         self.on_progress(Progress(stage, done, len(tasks), ""))
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, context, torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(self.jobs, context, _prepare_worker) as pool:
             pending: dict[Future[Any], _Task] = {
                 pool.submit(task.function, *task.arguments): task for task in tasks
             }
@@ -205,6 +207,19 @@ class StudyRunner:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+
+def _prepare_worker() -> None:
+    """Use one thread, and end with the parent: two processes must never write to one run."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _claim(path: Path, study: StudySettings) -> None:

@@ -1,6 +1,11 @@
 """Studies: settings that are checked, runs that go on, statistics that are what they say."""
 
 import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +102,46 @@ def test_a_cut_line_is_run_again(
 ) -> None:
     folder, lines = finished
     copy = tmp_path / "copy"
-    import shutil
-
     shutil.copytree(folder, copy)
     text = (copy / "results.jsonl").read_text()
     (copy / "results.jsonl").write_text(text[:-20])  # as a crash leaves it
     again = StudyRunner(small(), copy).run()
     for mine, theirs in zip(again, lines, strict=True):
         assert {**mine, "seconds": None} == {**theirs, "seconds": None}
+
+
+def test_workers_end_with_a_killed_study(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    slow = {"epochs": 100_000, "patience": 100_000}
+    file.write_text(yaml.safe_dump({**SMALL, "data": {"digits": {}}, "teacher_train": slow}))
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from graphstill.distill.study import StudyRunner, read_study\n"
+        "if __name__ == '__main__':\n"
+        "    StudyRunner(read_study(Path(sys.argv[1])), Path(sys.argv[2])).run()\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    folder = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, tmp_path / "run.py", file, folder])
+    metrics = folder / "teachers" / "digits" / "1000" / "metrics.jsonl"
+    wait_for(metrics.is_file)
+    process.kill()
+    process.wait()
+    size = [-1, metrics.stat().st_size]
+
+    def still() -> bool:
+        size[:] = [size[1], metrics.stat().st_size]
+        time.sleep(0.5)
+        return size[0] == size[1]
+
+    wait_for(still)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_study_may_grow_but_not_change(finished: tuple[Path, list[dict[str, Any]]]) -> None:
