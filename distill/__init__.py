@@ -3,6 +3,7 @@
 from . import methods
 from .data import NodeData, Observed, Split
 from .datasets import digits, load
+from .distiller import Distiller, Role, observe
 from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
@@ -11,13 +12,15 @@ from .models import Architecture, build, call, hidden_layers
 from .online import Peer, fit_together
 from .runs import DistillSettings, Run, distill, load as load_run, train
 from .selection import Result, TrainSettings
+from .store import TeacherStore, fingerprint
 from .taps import Taps
-from .training import Student, fit, observe
+from .training import fit
 
 __all__ = [
     "Architecture",
     "DataError",
     "DistillSettings",
+    "Distiller",
     "LogitKD",
     "NodeData",
     "Objective",
@@ -26,12 +29,13 @@ __all__ = [
     "Pass",
     "Peer",
     "Result",
+    "Role",
     "Run",
     "Split",
-    "Student",
     "Supervised",
     "TapError",
     "Taps",
+    "TeacherStore",
     "Term",
     "TrainSettings",
     "TrainingError",
@@ -41,6 +45,7 @@ __all__ = [
     "call",
     "digits",
     "distill",
+    "fingerprint",
     "fit",
     "fit_together",
     "hidden_layers",

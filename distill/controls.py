@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 
 from .data import Observed
+from .distiller import Role, observe
 from .losses import Pass
 from .models import Architecture, build
-from .training import observe
 
 Control = Literal["untrained", "shuffled"]
 
@@ -42,5 +42,5 @@ def controlled(
         return Pass(taught.logits, [layer[order] for layer in taught.layers])
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        untrained = observe(build(architecture), taps, data)
+        untrained = observe(Role(build(architecture), taps), data)
     return Pass(taught.logits, untrained.layers)

@@ -70,6 +70,7 @@ class Observed:
         train: Nodes to fit on.
         val: Nodes to select by.
         num_classes: Number of classes C.
+        n_id: Id of each node in the whole graph, [N], where this is a part of one.
     """
 
     x: Tensor
@@ -78,6 +79,34 @@ class Observed:
     train: Tensor
     val: Tensor
     num_classes: int
+    n_id: Tensor | None = None
+
+    @classmethod
+    def of_batch(
+        cls,
+        x: Tensor,
+        edge_index: Tensor | CSRGraph,
+        y: Tensor,
+        train: Tensor,
+        num_classes: int,
+        n_id: Tensor | None = None,
+    ) -> "Observed":
+        """Return what losses see of a part of a graph, with the labels of `train` alone.
+
+        Raises:
+            DataError: If a label is not a class.
+        """
+        labels = y[train]
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            raise DataError(
+                f"labels must be in [0, {num_classes}), got {int(labels.min())} to "
+                f"{int(labels.max())}"
+            )
+        hidden = torch.full_like(y, HIDDEN)
+        hidden[train] = labels
+        if not isinstance(edge_index, CSRGraph):
+            edge_index = CSRGraph.from_edge_index(edge_index, x.shape[0])
+        return cls(x, edge_index, hidden, train, train[:0], num_classes, n_id)
 
 
 @dataclass(frozen=True, eq=False)

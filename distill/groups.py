@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from .checkpoint import write_in_one_step
 from .data import NodeData, Observed
 from .directory import SETTINGS
+from .distiller import Role, observe
 from .losses import LogitKD, Objective, Supervised, Term
 from .methods import Alignahead, DeepSupervision
 from .models import Architecture, build, hidden_convs
 from .online import Peer, fit_together, student_folder
 from .runs import Run, finish
 from .selection import TrainSettings
-from .training import Student, observe
 
 
 class OnlineSettings(BaseModel):
@@ -109,7 +109,7 @@ def _peer(architecture: Architecture, data: Observed, seed: int, method: OnlineS
         )
         terms[method.method] = (method.weight, learnt)
     if method.supervision:
-        widths = [layer.shape[1] for layer in observe(module, taps, data).layers]
+        widths = [layer.shape[1] for layer in observe(Role(module, taps), data).layers]
         heads = DeepSupervision(widths, data.num_classes)
         terms["supervision"] = (method.supervision, heads)
-    return Peer(Student(module, taps), Objective(terms))
+    return Peer(Role(module, taps), Objective(terms))

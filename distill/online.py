@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from .data import Observed
@@ -25,19 +24,18 @@ from .directory import (
     record,
     save_finished,
 )
+from .distiller import Distiller, Role
 from .errors import TrainingError
 from .losses import Objective, Pass
-from .models import call
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
-from .taps import Taps
-from .training import Student, adam
+from .training import adam, dropped
 
 
 @dataclass(frozen=True, eq=False)
 class Peer:
     """A student among others, and what it learns by."""
 
-    student: Student
+    student: Role
     objective: Objective
 
 
@@ -47,14 +45,8 @@ class _Learner:
     def __init__(self, peer: Peer, settings: TrainSettings) -> None:
         self.module, self.objective = peer.student.module, peer.objective
         self.optimizer = adam(self.module, self.objective, settings)
-        self.watched = Taps(self.module, peer.student.taps)
+        self.distiller = Distiller(peer.student, peer.objective)
         self.state = State()
-
-    def answer(self, x: torch.Tensor, data: Observed) -> Pass:
-        self.module.train()
-        with self.watched:
-            logits = call(self.module, x, data.graph)
-            return Pass(logits, self.watched.outputs())
 
     def tensors(self, number: int) -> dict[str, dict[str, torch.Tensor]]:
         groups = {
@@ -138,9 +130,9 @@ def _step(
     answers: list[Pass | None] = [None]
     if peers:
         with torch.no_grad():
-            answers = [peer.answer(data.x, data) for peer in peers]
-    x = F.dropout(data.x, settings.input_dropout) if settings.input_dropout else data.x
-    own, trained = learner.answer(x, data), list(learner.module.parameters())
+            answers = [peer.distiller.train().answer(data) for peer in peers]
+    own = learner.distiller.train().answer(dropped(data, settings))
+    trained = list(learner.module.parameters())
     found = [learner.objective(own, answer, data, trained) for answer in answers]
     losses = {name: torch.stack([loss[name] for loss in found]).mean() for name in found[0]}
     learner.optimizer.zero_grad()

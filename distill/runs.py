@@ -13,13 +13,14 @@ from .checkpoint import write_in_one_step
 from .controls import Control, controlled
 from .data import NodeData, Observed
 from .directory import SETTINGS, WEIGHTS
+from .distiller import Role, observe
 from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
 from .losses import LogitKD, Objective, Pass, Rows, Supervised
 from .methods.settings import ABKDSetting, TermSetting
 from .models import Architecture, build, hidden_layers
 from .selection import Result, TrainSettings
-from .training import Student, fit, observe
+from .training import fit
 
 SUMMARY = "summary.json"
 
@@ -85,7 +86,7 @@ def train(
     progress: bool = True,
 ) -> Run:
     """Train a network on labels alone. Arguments as in `fit`."""
-    student = Student(_fresh(architecture, settings))
+    student = Role(_fresh(architecture, settings))
     objective = Objective({"supervised": (1.0, Supervised(label_smoothing))})
     about = {
         "architecture": architecture.model_dump(),
@@ -137,7 +138,7 @@ def distill(
     module = _fresh(architecture, settings)
     taught = _teacher_pass(teacher, observed, method, settings.seed)
     taps = list(method.student_layers or hidden_layers(module)) if method.terms else []
-    objective = _objective(observe(module, taps, observed), taught, method)
+    objective = _objective(observe(Role(module, taps), observed), taught, method)
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
@@ -147,7 +148,7 @@ def distill(
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
     }
-    student = Student(module, taps)
+    student = Role(module, taps)
     result = fit(
         student,
         observed,
@@ -203,9 +204,9 @@ def _fresh(architecture: Architecture, settings: TrainSettings) -> torch.nn.Modu
 
 def _teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
     if not method.terms:
-        return observe(teacher.module, (), data)
+        return observe(Role(teacher.module, ()), data)
     taps = method.teacher_layers or hidden_layers(teacher.module)
-    taught = observe(teacher.module, taps, data)
+    taught = observe(Role(teacher.module, taps), data)
     if method.control is None:
         return taught
     return controlled(method.control, taught, teacher.architecture, taps, data, seed)

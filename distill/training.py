@@ -8,8 +8,7 @@ A run directory holds
     weights.safetensors     the weights of the best epoch, once it is finished
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +29,14 @@ from .directory import (
     record,
     save_finished,
 )
+from .distiller import Distiller, Role
 from .errors import TrainingError
 from .losses import Objective, Pass
-from .models import call
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
-from .taps import Taps
-
-
-@dataclass(frozen=True, eq=False)
-class Student:
-    """A network to train, and the layers of it that losses see."""
-
-    module: torch.nn.Module
-    taps: Sequence[str] = ()
-
-
-def observe(module: torch.nn.Module, taps: Sequence[str], data: Observed) -> Pass:
-    """Run a frozen network once and return its logits and tapped layers."""
-    module.eval()
-    with torch.no_grad(), Taps(module, taps) as watched:
-        logits = call(module, data.x, data.graph)
-        return Pass(logits, watched.outputs())
 
 
 def fit(
-    student: Student,
+    student: Role,
     data: Observed,
     objective: Objective,
     settings: TrainSettings,
@@ -71,7 +53,7 @@ def fit(
     with the same number of threads. A finished run is not trained again.
 
     Args:
-        student: The network, freshly built, and what is tapped.
+        student: The network, freshly built, what is tapped, and how it is fed.
         data: What training may see.
         objective: The losses. Their parameters are trained too.
         settings: How to train.
@@ -94,11 +76,11 @@ def fit(
         if (directory / CHECKPOINT).is_file():
             state = _resume(directory, module, objective, optimizer)
         cut_metrics(directory / METRICS, state.epoch)
-    watched = Taps(module, student.taps)
+    distiller = Distiller(student, objective, teacher)
     with _bar(progress) as bar:
         task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
         while state.epoch < settings.epochs and not out_of_patience(state, settings):
-            losses = _step(module, watched, data, objective, optimizer, settings, teacher)
+            losses = _step(distiller, data, optimizer, settings)
             loss, accuracy = validate(module, data)
             remember(state, module, loss, accuracy, settings)
             state.epoch += 1
@@ -134,24 +116,21 @@ def adam(
 
 
 def _step(
-    module: torch.nn.Module,
-    watched: Taps,
-    data: Observed,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    settings: TrainSettings,
-    teacher: Pass | None,
+    distiller: Distiller, data: Observed, optimizer: torch.optim.Optimizer, settings: TrainSettings
 ) -> dict[str, float]:
-    module.train()
-    x = F.dropout(data.x, settings.input_dropout) if settings.input_dropout else data.x
-    with watched:
-        logits = call(module, x, data.graph)
-        parameters = list(module.parameters())
-        losses = objective(Pass(logits, watched.outputs()), teacher, data, parameters)
+    distiller.train()
+    losses = distiller(dropped(data, settings))
     optimizer.zero_grad()
     losses["total"].backward()
     optimizer.step()
     return {name: float(loss.detach()) for name, loss in losses.items()}
+
+
+def dropped(data: Observed, settings: TrainSettings) -> Observed:
+    """Return the data with some features set to zero, if settings ask for it."""
+    if not settings.input_dropout:
+        return data
+    return replace(data, x=F.dropout(data.x, settings.input_dropout))
 
 
 def _save(

@@ -47,10 +47,11 @@ PUBLIC = {
     "kernels": "CSRGraph GATConv GATv2Conv GCN2Conv GCNConv GINConv RGCNConv RelationalGraph "
     "Report SAGEConv SGConv TransformerConv accelerate dot_attention edge_softmax gat gatv2 "
     "gcn_norm rgcn sddmm sign spmm spmm_int8",
-    "distill": "Architecture DataError DistillSettings LogitKD NodeData Objective Observed "
-    "OnlineSettings Pass Peer Result Run Split Student Supervised TapError Taps Term TrainSettings "
-    "TrainingError accuracies agreement build call digits distill fit fit_together hidden_layers "
-    "load load_run methods observe predict train train_together",
+    "distill": "Architecture DataError DistillSettings Distiller LogitKD NodeData Objective "
+    "Observed OnlineSettings Pass Peer Result Role Run Split Supervised TapError Taps "
+    "TeacherStore Term TrainSettings TrainingError accuracies agreement build call digits "
+    "distill fingerprint fit fit_together hidden_layers load load_run methods observe predict "
+    "train train_together",
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
     "ProviderError ServeError Session TensorSpec in_degree",
     "export": "About Difference ExportError MeasurementError ParityReport Report Row Settings "

@@ -1,0 +1,148 @@
+"""Distiller: roles and an objective, for whoever brings the loop.
+
+    distiller = Distiller(Role(student, ["convs.0"]), objective, Role(teacher, ["convs.2"]))
+    optimizer = torch.optim.Adam(distiller.parameters())
+    for batch in loader:
+        losses = distiller(batch)
+        losses["total"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+The teacher is no part of `parameters()` or of the state dict: it runs without gradients, in
+evaluation mode. `fit` is a loop over a distiller too.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from .data import Observed
+from .errors import DataError, TrainingError
+from .losses import Objective, Pass
+from .models import call
+from .store import TeacherStore
+from .taps import Taps
+
+
+def feed(module: torch.nn.Module, batch: Any) -> Tensor:
+    """Call a network on a batch's features and, if it takes an `edge_index`, on its graph."""
+    return call(module, batch.x, batch.graph if isinstance(batch, Observed) else batch.edge_index)
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """A network, the layers of it that losses see, and how it eats a batch.
+
+    Attributes:
+        module: Any module; it is not changed.
+        taps: Layers by module path, as in `Taps`.
+        feed: Called with module and batch, returns logits [N, C]. A teacher and a student may be
+            fed differently: an MLP takes no graph.
+    """
+
+    module: torch.nn.Module
+    taps: Sequence[str] = ()
+    feed: Callable[[torch.nn.Module, Any], Tensor] = feed
+
+
+class Distiller(torch.nn.Module):
+    """What a student learns by, as a module: a batch goes in, a dictionary of losses comes out.
+
+    Args:
+        student: The network to train.
+        objective: The losses. Their parameters are trained too.
+        teacher: A network that answers on every batch, a `TeacherStore` that looks answers up by
+            the batch's `n_id`, what a frozen teacher answered on the one graph there is, or None.
+    """
+
+    def __init__(
+        self,
+        student: Role,
+        objective: Objective,
+        teacher: Role | TeacherStore | Pass | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student.module
+        self.objective = objective
+        self._feed, self._teacher = student.feed, teacher
+        self._watched = Taps(student.module, student.taps)
+
+    def forward(self, batch: Data | Observed) -> dict[str, Tensor]:
+        """Return the losses by name, and their weighted sum as "total".
+
+        Args:
+            batch: What training may see, or a PyG batch: its first `batch_size` nodes train where
+                it comes from a neighbour loader, else those of its `train_mask`.
+
+        Raises:
+            DataError: If the batch does not say which nodes train, or labels are out of range.
+            TapError: If a layer did not behave.
+            TrainingError: If the teacher's answer is not finite, or of another number of nodes.
+        """
+        own = self.answer(batch)
+        taught = self._taught(batch, own)
+        data = batch if isinstance(batch, Observed) else observed(batch, own.logits.shape[1])
+        return self.objective(own, taught, data, list(self.student.parameters()))
+
+    def answer(self, batch: Data | Observed) -> Pass:
+        """Run the student and return its logits and tapped layers."""
+        with self._watched:
+            logits = self._feed(self.student, batch)
+            return Pass(logits, self._watched.outputs())
+
+    def _taught(self, batch: Data | Observed, own: Pass) -> Pass | None:
+        if self._teacher is None:
+            return None
+        taught = _answered(self._teacher, batch)
+        if taught.logits.shape[0] != own.logits.shape[0]:
+            raise TrainingError(
+                f"the teacher answered for {taught.logits.shape[0]} nodes, the student for "
+                f"{own.logits.shape[0]}; both must answer for the nodes of the batch"
+            )
+        return taught
+
+
+def _answered(teacher: Role | TeacherStore | Pass, batch: Data | Observed) -> Pass:
+    if isinstance(teacher, Pass):
+        return teacher
+    if isinstance(teacher, TeacherStore):
+        return teacher.look_up(batch.n_id if isinstance(batch, Observed) else batch.get("n_id"))
+    return observe(teacher, batch)
+
+
+def observe(role: Role, batch: Data | Observed) -> Pass:
+    """Run a frozen network once and return its logits and tapped layers.
+
+    Raises:
+        TrainingError: If an answer is not finite.
+    """
+    role.module.eval()
+    with torch.no_grad(), Taps(role.module, role.taps) as watched:
+        logits = role.feed(role.module, batch)
+        answer = Pass(logits, watched.outputs())
+    if not bool(logits.isfinite().all()):
+        node = int((~logits.isfinite()).any(dim=1).nonzero()[0])
+        raise TrainingError(f"the teacher's answer for node {node} is not finite")
+    return answer
+
+
+def observed(batch: Data, num_classes: int) -> Observed:
+    """Return what losses see of a PyG batch: labels of all nodes that do not train are hidden.
+
+    Raises:
+        DataError: If the batch does not say which nodes train, or labels are out of range.
+    """
+    x, y, edge_index = batch.x, batch.y, batch.edge_index
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or edge_index is None:
+        raise DataError("a batch needs x, y and edge_index")
+    if "batch_size" in batch:
+        train = torch.arange(int(batch.batch_size), device=x.device)
+    elif isinstance(batch.get("train_mask"), Tensor):
+        train = batch.train_mask.nonzero().squeeze(1)
+    else:
+        raise DataError("a batch says which nodes train by batch_size or train_mask; it has none")
+    return Observed.of_batch(x, edge_index, y, train, num_classes, batch.get("n_id"))
