@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .data import Observed
 from .errors import TapError
+from .schedule import Schedule, at
 
 Rows = Literal["all", "train"]
 
@@ -41,7 +42,13 @@ class Pass:
 
 
 class Term(torch.nn.Module):
-    """A loss: `forward(student: Pass, teacher: Pass | None, data: Observed)` returns a scalar."""
+    """A loss: `forward(student: Pass, teacher: Pass | None, data: Observed)` returns a scalar.
+
+    Attributes:
+        epoch: The epoch, for what changes with it; `Objective.begin` sets it.
+    """
+
+    epoch: int = 0
 
 
 class Supervised(Term):
@@ -67,7 +74,7 @@ class LogitKD(Term):
     With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN.
 
     Args:
-        temperature: T; above 1 softens both distributions.
+        temperature: T; above 1 softens both distributions. May be a schedule.
         rows: Which nodes count: all, whose labels it does not need, or those that train.
 
     References:
@@ -79,10 +86,15 @@ class LogitKD(Term):
         https://arxiv.org/abs/2110.08727
     """
 
-    def __init__(self, temperature: float = 1.0, rows: Rows = "all") -> None:
+    def __init__(self, temperature: float | Schedule = 1.0, rows: Rows = "all") -> None:
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        values = (
+            [value for _, value in temperature.points]
+            if isinstance(temperature, Schedule)
+            else [temperature]
+        )
+        if min(values) <= 0:
+            raise ValueError(f"temperature must be positive, got {min(values)}")
         self.temperature = temperature
         self.rows: Rows = rows
 
@@ -91,32 +103,43 @@ class LogitKD(Term):
         logits = (student.logits, given(teacher).logits)
         if self.rows == "train":
             logits = tuple(z[data.train] for z in logits)
-        student_log, teacher_log = (F.log_softmax(z / self.temperature, dim=-1) for z in logits)
+        temperature = at(self.temperature, self.epoch)
+        student_log, teacher_log = (F.log_softmax(z / temperature, dim=-1) for z in logits)
         divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
-        return self.temperature**2 * divergence
+        return temperature**2 * divergence
 
 
 class Objective(torch.nn.Module):
     """A weighted sum of named terms.
 
     Args:
-        terms: Weight and term by name; a weight of zero leaves a term out.
+        terms: Weight and term by name; a weight of zero leaves a term out, and a schedule changes
+            it from epoch to epoch.
         caps: How large a term's gradient may be at most, relative to that of the terms without a
             cap: it is scaled down to that, step by step. Terms that do not know the scale of
             layers (R², CKA) can otherwise drown the task.
     """
 
     def __init__(
-        self, terms: Mapping[str, tuple[float, Term]], caps: Mapping[str, float] | None = None
+        self,
+        terms: Mapping[str, tuple[float | Schedule, Term]],
+        caps: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.weights = {name: weight for name, (weight, _) in terms.items() if weight != 0}
         self.terms = torch.nn.ModuleDict({name: terms[name][1] for name in self.weights})
+        self.epoch = 0
         self.caps = {name: cap for name, cap in (caps or {}).items() if name in self.weights}
         if not self.weights:
             raise ValueError("an objective needs at least one term with a weight other than zero")
         if self.caps and not self.weights.keys() - self.caps.keys():
             raise ValueError("at least one term must have no cap, for the others to be measured by")
+
+    def begin(self, epoch: int) -> None:
+        """Say which epoch begins, to weights and terms that change with it."""
+        self.epoch = epoch
+        for term in self.terms.values():
+            term.epoch = epoch  # type: ignore[assignment]
 
     def forward(
         self,
@@ -134,7 +157,9 @@ class Objective(torch.nn.Module):
             trained: The student's parameters, by whose gradients caps are measured.
         """
         losses = {name: term(student, teacher, data) for name, term in self.terms.items()}
-        weighted = {name: self.weights[name] * loss for name, loss in losses.items()}
+        weighted = {
+            name: at(self.weights[name], self.epoch) * loss for name, loss in losses.items()
+        }
         task = torch.stack([weighted[name] for name in weighted if name not in self.caps]).sum()
         capped = [
             weighted[name] * _scale(weighted[name], task, cap, trained)

@@ -100,6 +100,7 @@ def fit_together(
         out_of_patience(learner.state, settings) for learner in learners
     ):
         for number, learner in enumerate(learners):
+            learner.objective.begin(epoch)
             losses = _step(learner, [p for p in learners if p is not learner], data, settings)
             loss, accuracy = validate(learner.module, data)
             remember(learner.state, learner.module, loss, accuracy, settings)

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
@@ -19,6 +19,7 @@ from .evaluate import accuracies, predict
 from .losses import LogitKD, Objective, Pass, Rows, Supervised
 from .methods.settings import ABKDSetting, TermSetting
 from .models import Architecture, build, hidden_layers
+from .schedule import Points, scheduled
 from .selection import Result, TrainSettings
 from .training import fit
 
@@ -30,7 +31,7 @@ class DistillSettings(BaseModel):
 
     Attributes:
         alpha: Weight of the teacher's logits against the labels.
-        temperature: Temperature of the logits.
+        temperature: Temperature of the logits, or (epoch, temperature) points of a `Schedule`.
         rows: Nodes on which the teacher's logits count: "all", or "train".
         terms: What else is learnt from the teacher; by default ABKD.
         control: Layers to show instead of the trained teacher's, to learn what a term is worth.
@@ -41,7 +42,7 @@ class DistillSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     alpha: float = Field(default=0.9, ge=0, le=1)
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: Annotated[float, Field(gt=0)] | Points = 1.0
     rows: Rows = "all"
     terms: tuple[TermSetting, ...] = (ABKDSetting(weight=0.01),)
     control: Control | None = None
@@ -213,12 +214,12 @@ def _teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: i
 
 
 def _objective(untrained: Pass, taught: Pass, method: DistillSettings) -> Objective:
-    logits = LogitKD(method.temperature, method.rows)
+    logits = LogitKD(scheduled(method.temperature), method.rows)
     terms = {"supervised": (1 - method.alpha, Supervised()), "kd": (method.alpha, logits)}
     for setting in method.terms:
         if setting.term in terms:
             raise ValueError(f"the term {setting.term} is there twice")
-        terms[setting.term] = (setting.weight, setting.make(taught, untrained))
+        terms[setting.term] = (scheduled(setting.weight), setting.make(taught, untrained))
     caps = {setting.term: setting.cap for setting in method.terms if setting.cap is not None}
     return Objective(terms, caps)
 

@@ -80,6 +80,7 @@ def fit(
     with _bar(progress) as bar:
         task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
         while state.epoch < settings.epochs and not out_of_patience(state, settings):
+            objective.begin(state.epoch)
             losses = _step(distiller, data, optimizer, settings)
             loss, accuracy = validate(module, data)
             remember(state, module, loss, accuracy, settings)

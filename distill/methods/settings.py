@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..losses import Pass, Term
+from ..schedule import Points
 from .abkd import abkd
 from .closed_form import cka, unexplained
 from .contrast import GCRD
@@ -18,13 +19,13 @@ class _Setting(BaseModel):
     """What every term has.
 
     Attributes:
-        weight: Weight of the term.
+        weight: Weight of the term, or (epoch, weight) points of a `Schedule`.
         cap: How large its gradient may be, relative to that of labels and logits; None: no limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    weight: float = Field(default=1.0, gt=0)
+    weight: Annotated[float, Field(gt=0)] | Points = 1.0
     cap: float | None = Field(default=None, gt=0)
 
 

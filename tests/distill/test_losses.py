@@ -7,6 +7,7 @@ from torch import Tensor
 
 from graphstill.distill import LogitKD, Objective, Observed, Pass, Supervised, digits
 from graphstill.distill.methods import abkd
+from graphstill.distill.schedule import Schedule
 
 N, C = 30, 4
 
@@ -148,3 +149,23 @@ def test_soft_labels_of_training_nodes_alone(data: Observed) -> None:
     assert student.grad is not None
     assert bool((student.grad[:10] != 0).any())
     assert bool((student.grad[10:] == 0).all())
+
+
+def test_a_schedule_is_straight_between_its_points() -> None:
+    schedule = Schedule(((2, 1.0), (4, 3.0), (5, 0.0)))
+    assert [schedule.at(epoch) for epoch in range(8)] == [1, 1, 1, 2, 3, 0, 0, 0]
+    for points in ((), ((3, 1.0), (3, 2.0)), ((4, 1.0), (2, 1.0)), ((-1, 1.0),)):
+        with pytest.raises(ValueError, match="rising epochs"):
+            Schedule(points)
+
+
+def test_weights_and_temperatures_follow_the_epoch(data: Observed) -> None:
+    student, teacher = Pass(torch.randn(N, C)), Pass(torch.randn(N, C))
+    cooling = LogitKD(Schedule(((0, 4.0), (10, 1.0))))
+    rising = Objective({"soft": (Schedule(((0, 0.0), (10, 1.0))), cooling)})
+    for epoch, weight, temperature in ((0, 0.0, 4.0), (5, 0.5, 2.5), (20, 1.0, 1.0)):
+        rising.begin(epoch)
+        losses = rising(student, teacher, data)
+        wanted = LogitKD(temperature)(student, teacher, data)
+        torch.testing.assert_close(losses["soft"], wanted)
+        torch.testing.assert_close(losses["total"], weight * wanted)

@@ -78,7 +78,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     data: NodeData, teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:
     method = DistillSettings(
-        terms=(ABKDSetting(weight=0.1), STRIDESetting(weight=0.1, nodes=64), R2Setting())
+        temperature=((0, 4.0), (20, 1.0)),
+        terms=(
+            ABKDSetting(weight=((0, 1.0), (10, 0.1))),
+            STRIDESetting(weight=0.1, nodes=64),
+            R2Setting(),
+        ),
     )
     whole = distill(
         teacher, SAGE, data, SETTINGS, method, directory=tmp_path / "whole", progress=False
