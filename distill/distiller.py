@@ -57,6 +57,8 @@ class Distiller(torch.nn.Module):
         objective: The losses. Their parameters are trained too.
         teacher: A network that answers on every batch, a `TeacherStore` that looks answers up by
             the batch's `n_id`, what a frozen teacher answered on the one graph there is, or None.
+        precision: What the student computes in where torch may choose (`torch.autocast`): float32,
+            or bfloat16. Losses are float32 in any case.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class Distiller(torch.nn.Module):
         student: Role,
         objective: Objective,
         teacher: Role | TeacherStore | Pass | None = None,
+        precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self._precision = precision
         self.student = student.module
         self.objective = objective
         self._feed, self._teacher = student.feed, teacher
@@ -90,9 +94,11 @@ class Distiller(torch.nn.Module):
 
     def answer(self, batch: Data | Observed) -> Pass:
         """Run the student and return its logits and tapped layers."""
-        with self._watched:
+        lower = self._precision != torch.float32
+        with self._watched, torch.autocast(_device(batch), self._precision, enabled=lower):
             logits = self._feed(self.student, batch)
-            return Pass(logits, self._watched.outputs())
+            answer = Pass(logits, self._watched.outputs())
+        return _in_float32(answer) if lower else answer
 
     def _taught(self, batch: Data | Observed, own: Pass) -> Pass | None:
         if self._teacher is None:
@@ -104,6 +110,16 @@ class Distiller(torch.nn.Module):
                 f"{own.logits.shape[0]}; both must answer for the nodes of the batch"
             )
         return taught
+
+
+def _device(batch: Data | Observed) -> str:
+    assert isinstance(batch.x, Tensor)
+    return batch.x.device.type
+
+
+def _in_float32(answer: Pass) -> Pass:
+    logits = answer.logits.float()
+    return Pass(logits, [logits if h is answer.logits else h.float() for h in answer.layers])
 
 
 def _answered(teacher: Role | TeacherStore | Pass, batch: Data | Observed) -> Pass:

@@ -45,7 +45,9 @@ class _Learner:
     def __init__(self, peer: Peer, settings: TrainSettings) -> None:
         self.module, self.objective = peer.student.module, peer.objective
         self.optimizer = adam(self.module, self.objective, settings)
-        self.distiller = Distiller(peer.student, peer.objective)
+        self.distiller = Distiller(
+            peer.student, peer.objective, precision=getattr(torch, settings.precision)
+        )
         self.state = State()
 
     def tensors(self, number: int) -> dict[str, dict[str, torch.Tensor]]:

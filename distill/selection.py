@@ -25,6 +25,8 @@ class TrainSettings(BaseModel):
         input_dropout: Probability with which a feature is set to zero in training.
         select: What makes an epoch better, on the validation nodes: "loss", or "accuracy" with ties
             broken by loss.
+        precision: What training computes in where it may choose: "float32", or "bfloat16" by
+            torch's autocast. Validation is float32.
         checkpoint_every: Epochs between checkpoints.
         seed: Seed of initialisation and dropout.
     """
@@ -38,6 +40,7 @@ class TrainSettings(BaseModel):
     conv_weight_decay: float | None = Field(default=None, ge=0)
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     select: Literal["loss", "accuracy"] = "loss"
+    precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_every: int = Field(default=20, gt=0)
     seed: int = 0
 

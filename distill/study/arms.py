@@ -120,25 +120,35 @@ def run_arm(
     plan = Plan.of(study, data, study.all_arms[name], knobs)
     folder = place.run(data, name, seed) if keep else None
     runs = _students(study, place, data, seed, plan, nodes, scratch_knobs, folder)
-    seconds = time.monotonic() - start
+    seconds = round(time.monotonic() - start, 3)
     teacher = study.network("teacher", data), study.training("teacher", data)
-    parameters = _count(runs[0].module)
+    mark = digest(plan.arm, plan.network, plan.train, *teacher, scratch_knobs)
+    common = {"study": study.name, "data": data, "split": nodes.split_name, "arm": name}
+    ends = {"seconds": seconds, "knobs": knobs, "config_hash": mark}
+    return {**common, "seed": seed, **_measured(runs, folder), **ends}
+
+
+def teacher_line(study: StudySettings, place: Place, data: str, seed: int) -> dict[str, Any]:
+    """Return a teacher's line of results."""
+    run, nodes = train_teacher(study, place, data, seed), load_data(study, place, data, seed)
+    mark = digest(study.network("teacher", data), study.training("teacher", data))
+    common = {"study": study.name, "data": data, "split": nodes.split_name, "arm": "teacher"}
+    ends = {"seconds": None, "knobs": {}, "config_hash": mark}
+    return {**common, "seed": seed, **_measured([run], place.teacher(data, seed)), **ends}
+
+
+def _measured(runs: list[Run], folder: Path | None) -> dict[str, Any]:
+    """Return what one run, or a group of students, came to; a group's numbers are means."""
+    params, params_embedding = _count(runs[0].module)
+    tests = [run.accuracy["test"] for run in runs]
     return {
-        "study": study.name,
-        "data": data,
-        "split": nodes.split_name,
-        "arm": name,
-        "seed": seed,
-        "params": parameters[0],
-        "params_embedding": parameters[1],
+        "params": params,
+        "params_embedding": params_embedding,
         "val": _mean([run.accuracy["val"] for run in runs]),
-        "test": _mean([run.accuracy["test"] for run in runs]),
-        "students": [run.accuracy["test"] for run in runs],
+        "test": _mean(tests),
+        "students": tests,
         "epochs": _mean([run.provenance["epochs"] for run in runs]),
         "epochs_to_95": _epochs_to(0.95, folder),
-        "seconds": round(seconds, 3),
-        "knobs": knobs,
-        "config_hash": digest(plan.arm, plan.network, plan.train, *teacher, scratch_knobs),
     }
 
 
@@ -165,30 +175,6 @@ def _students(
     else:
         teacher = train_teacher(study, place, data, seed)
     return [distill(teacher, architecture, nodes, settings, arm.method, **shown)]
-
-
-def teacher_line(study: StudySettings, place: Place, data: str, seed: int) -> dict[str, Any]:
-    """Return a teacher's line of results."""
-    run, nodes = train_teacher(study, place, data, seed), load_data(study, place, data, seed)
-    parameters, folder = _count(run.module), place.teacher(data, seed)
-    settings = study.network("teacher", data), study.training("teacher", data)
-    return {
-        "study": study.name,
-        "data": data,
-        "split": nodes.split_name,
-        "arm": "teacher",
-        "seed": seed,
-        "params": parameters[0],
-        "params_embedding": parameters[1],
-        "val": run.accuracy["val"],
-        "test": run.accuracy["test"],
-        "students": [run.accuracy["test"]],
-        "epochs": run.provenance["epochs"],
-        "epochs_to_95": _epochs_to(0.95, folder),
-        "seconds": None,
-        "knobs": {},
-        "config_hash": digest(*settings),
-    }
 
 
 def load_data(study: StudySettings, place: Place, data: str, seed: int) -> NodeData:

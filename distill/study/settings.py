@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
 
 from ..data import Split, per_class_name
 from ..errors import StudyError
@@ -15,8 +16,7 @@ from ..runs import DistillSettings
 from ..selection import TrainSettings
 
 # knobs that are not fields of TrainSettings, and what they are set in
-_METHOD = ("alpha", "temperature")
-_OTHER = (*_METHOD, "dropout", "label_smoothing", "weight")
+_OTHER = ("alpha", "temperature", "dropout", "label_smoothing", "weight")
 
 
 class _Frozen(BaseModel):
@@ -196,7 +196,7 @@ class StudySettings(_Frozen):
             return _changed(self.teacher_train, self.data[data].teacher_train)
         return _changed(self.train, self.data[data].train)
 
-    def divided(self, y: Any, seed: int) -> tuple[Split, str] | None:
+    def divided(self, y: Tensor, seed: int) -> tuple[Split, str] | None:
         """Return a split for a seed and its name, or None for the data set's own."""
         part = self.split
         if part.kind == "own":

@@ -197,3 +197,19 @@ def test_the_example_of_an_own_loop_learns() -> None:
     teacher, student = (float(part.split()[1]) for part in done.stdout.split(", "))
     assert teacher > 0.9
     assert student > 0.85
+
+
+def test_losses_are_float32_whatever_the_student_computes_in(batch: Data) -> None:
+    student, teacher = GCN(F, 64, 2, C), GCN(F, 9, 2, C)
+    exact, rough = (
+        Distiller(Role(student, ["act#0", ""]), objective(), Role(teacher), precision)
+        for precision in (torch.float32, torch.bfloat16)
+    )
+    answers = [distiller.answer(batch) for distiller in (exact, rough)]
+    for answer in answers:
+        assert answer.logits.dtype == torch.float32
+        assert answer.layers[1] is answer.logits
+        assert answer.last_hidden.shape == (N, 64)
+    assert not torch.equal(answers[0].logits, answers[1].logits)
+    torch.testing.assert_close(answers[0].logits, answers[1].logits, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(exact(batch)["total"], rough(batch)["total"], rtol=0.05, atol=0.05)

@@ -214,3 +214,13 @@ def test_an_unknown_network_or_argument_is_named(data: NodeData) -> None:
     wrong = SAGE.model_copy(update={"arguments": {"hedas": 2}})
     with pytest.raises(ValueError, match="hedas"):
         train(wrong, data, SETTINGS, progress=False)
+
+
+def test_training_in_bfloat16_learns_and_keeps_float32_weights(data: NodeData) -> None:
+    settings = SETTINGS.model_copy(update={"epochs": 60, "precision": "bfloat16"})
+    gcn = SAGE.model_copy(update={"name": "GCN"})
+    teacher = train(gcn, data, settings, progress=False)
+    method = DistillSettings(terms=(ABKDSetting(weight=0.1), R2Setting()))
+    student = distill(teacher, gcn, data, settings, method, progress=False)
+    assert student.accuracy["test"] > 0.8
+    assert all(p.dtype == torch.float32 for p in student.module.parameters())
