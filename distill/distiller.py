@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
 
 from .data import Observed
 from .errors import DataError, TrainingError
@@ -41,7 +41,8 @@ class Role:
         module: Any module; it is not changed.
         taps: Layers by module path, as in `Taps`.
         feed: Called with module and batch, returns logits [N, C]. A teacher and a student may be
-            fed differently: an MLP takes no graph.
+            fed differently: an MLP takes no graph, and of a heterogeneous network's answers it
+            picks those of the nodes that are classified.
     """
 
     module: torch.nn.Module
@@ -57,6 +58,7 @@ class Distiller(torch.nn.Module):
         objective: The losses. Their parameters are trained too.
         teacher: A network that answers on every batch, a `TeacherStore` that looks answers up by
             the batch's `n_id`, what a frozen teacher answered on the one graph there is, or None.
+        node_type: Of a heterogeneous batch, the type of the nodes that are classified.
         precision: What the student computes in where torch may choose (`torch.autocast`): float32,
             or bfloat16. Losses are float32 in any case.
     """
@@ -66,16 +68,19 @@ class Distiller(torch.nn.Module):
         student: Role,
         objective: Objective,
         teacher: Role | TeacherStore | Pass | None = None,
+        *,
+        node_type: str | None = None,
         precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self._node_type = node_type
         self._precision = precision
         self.student = student.module
         self.objective = objective
         self._feed, self._teacher = student.feed, teacher
         self._watched = Taps(student.module, student.taps)
 
-    def forward(self, batch: Data | Observed) -> dict[str, Tensor]:
+    def forward(self, batch: Data | HeteroData | Observed) -> dict[str, Tensor]:
         """Return the losses by name, and their weighted sum as "total".
 
         Args:
@@ -89,21 +94,28 @@ class Distiller(torch.nn.Module):
         """
         own = self.answer(batch)
         taught = self._taught(batch, own)
-        data = batch if isinstance(batch, Observed) else observed(batch, own.logits.shape[1])
+        data = self._observed(batch, own.logits.shape[1])
         return self.objective(own, taught, data, list(self.student.parameters()))
 
-    def answer(self, batch: Data | Observed) -> Pass:
+    def _observed(self, batch: Data | HeteroData | Observed, num_classes: int) -> Observed:
+        if isinstance(batch, Observed):
+            return batch
+        if isinstance(batch, HeteroData):
+            return observed(_one_type(batch, self._node_type), num_classes)
+        return observed(batch, num_classes)
+
+    def answer(self, batch: Data | HeteroData | Observed) -> Pass:
         """Run the student and return its logits and tapped layers."""
         lower = self._precision != torch.float32
-        with self._watched, torch.autocast(_device(batch), self._precision, enabled=lower):
+        with self._watched, torch.autocast(_device(self.student), self._precision, enabled=lower):
             logits = self._feed(self.student, batch)
             answer = Pass(logits, self._watched.outputs())
         return _in_float32(answer) if lower else answer
 
-    def _taught(self, batch: Data | Observed, own: Pass) -> Pass | None:
+    def _taught(self, batch: Data | HeteroData | Observed, own: Pass) -> Pass | None:
         if self._teacher is None:
             return None
-        taught = _answered(self._teacher, batch)
+        taught = _answered(self._teacher, batch, self._node_type)
         if taught.logits.shape[0] != own.logits.shape[0]:
             raise TrainingError(
                 f"the teacher answered for {taught.logits.shape[0]} nodes, the student for "
@@ -112,9 +124,21 @@ class Distiller(torch.nn.Module):
         return taught
 
 
-def _device(batch: Data | Observed) -> str:
-    assert isinstance(batch.x, Tensor)
-    return batch.x.device.type
+def _one_type(batch: HeteroData, node_type: str | None) -> Data:
+    """Return the nodes of one type, and their edges among themselves, if there are any."""
+    if node_type not in batch.node_types:
+        raise DataError(
+            f"a heterogeneous batch needs node_type, one of {', '.join(batch.node_types)}, "
+            f"got {node_type}"
+        )
+    nodes = batch[node_type]
+    own = [batch[kind].edge_index for kind in batch.edge_types if kind[0] == kind[2] == node_type]
+    none = torch.zeros(2, 0, dtype=torch.int64, device=nodes.x.device)
+    return Data(**nodes.to_dict(), edge_index=torch.cat([none, *own], dim=1))
+
+
+def _device(module: torch.nn.Module) -> str:
+    return next((p.device.type for p in module.parameters()), "cpu")
 
 
 def _in_float32(answer: Pass) -> Pass:
@@ -122,15 +146,26 @@ def _in_float32(answer: Pass) -> Pass:
     return Pass(logits, [logits if h is answer.logits else h.float() for h in answer.layers])
 
 
-def _answered(teacher: Role | TeacherStore | Pass, batch: Data | Observed) -> Pass:
+def _answered(
+    teacher: Role | TeacherStore | Pass,
+    batch: Data | HeteroData | Observed,
+    node_type: str | None,
+) -> Pass:
     if isinstance(teacher, Pass):
         return teacher
     if isinstance(teacher, TeacherStore):
-        return teacher.look_up(batch.n_id if isinstance(batch, Observed) else batch.get("n_id"))
+        return teacher.look_up(_ids(batch, node_type))
     return observe(teacher, batch)
 
 
-def observe(role: Role, batch: Data | Observed) -> Pass:
+def _ids(batch: Data | HeteroData | Observed, node_type: str | None) -> Tensor | None:
+    if isinstance(batch, Observed):
+        return batch.n_id
+    nodes = batch[str(node_type)] if isinstance(batch, HeteroData) else batch
+    return nodes.get("n_id")
+
+
+def observe(role: Role, batch: Data | HeteroData | Observed) -> Pass:
     """Run a frozen network once and return its logits and tapped layers.
 
     Raises:

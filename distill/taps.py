@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from .errors import TapError
+from .hetero import HeteroLayer
 
 
 class Taps:
@@ -21,7 +22,9 @@ class Taps:
     Args:
         module: The module to observe.
         paths: Layers, named as `named_modules` does; "" is the module itself. A layer that runs
-            several times in one forward pass is named with the call that is meant: "act#0".
+            several times in one forward pass is named with the call that is meant: "act#0". A layer
+            of a module that `to_hetero` made is named by its path in the original and the type of
+            nodes: "conv1[paper]".
 
     Raises:
         TapError: If there is no such layer. The message names near misses.
@@ -33,12 +36,19 @@ class Taps:
         self._calls: dict[str, list[Tensor]] = {}
         self._widths: dict[str, int] = {}
         self._handles: list[RemovableHandle] = []
+        self._hetero = {
+            path: HeteroLayer.find(module, *path[:-1].rsplit("[", 1))
+            for path in self.paths
+            if path.endswith("]") and "[" in path
+        }
         for path in self.paths:
-            self._find(path)
+            if path not in self._hetero:
+                self._find(path)
 
     def __enter__(self) -> "Taps":
         self._calls = {}
-        layers = dict.fromkeys(path.partition("#")[0] for path in self.paths)
+        calls = [call for path in self.paths for call in self._calls_of(path)]
+        layers = dict.fromkeys(call.partition("#")[0] for call in calls)
         self._handles = [self._watch(layer) for layer in layers]
         return self
 
@@ -80,6 +90,18 @@ class Taps:
             raise TapError(f"{path!r}: after # comes the number of a call, from 0")
 
     def _output(self, path: str) -> Tensor:
+        ran = {call: self._ran(call) for call in self._calls_of(path)}
+        output = self._hetero[path].output(ran) if path in self._hetero else ran[path]
+        width = self._widths.setdefault(path, output.shape[-1])
+        if output.shape[-1] != width:
+            raise TapError(f"{path!r} gave width {output.shape[-1]}, before it was {width}")
+        return output
+
+    def _calls_of(self, path: str) -> list[str]:
+        """Return the calls of modules that a path is made of."""
+        return list(self._hetero[path].modules.values()) if path in self._hetero else [path]
+
+    def _ran(self, path: str) -> Tensor:
         layer, _, call = path.partition("#")
         calls = self._calls.get(layer, [])
         if not calls:
@@ -96,8 +118,4 @@ class Taps:
             )
         if int(call or 0) >= len(calls):
             raise TapError(f"{path!r}: layer {layer!r} ran only {len(calls)} times")
-        output = calls[int(call or 0)]
-        width = self._widths.setdefault(path, output.shape[-1])
-        if output.shape[-1] != width:
-            raise TapError(f"{path!r} gave width {output.shape[-1]}, before it was {width}")
-        return output
+        return calls[int(call or 0)]

@@ -76,7 +76,7 @@ def fit(
         if (directory / CHECKPOINT).is_file():
             state = _resume(directory, module, objective, optimizer)
         cut_metrics(directory / METRICS, state.epoch)
-    distiller = Distiller(student, objective, teacher, getattr(torch, settings.precision))
+    distiller = Distiller(student, objective, teacher, precision=getattr(torch, settings.precision))
     with _bar(progress) as bar:
         task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
         while state.epoch < settings.epochs and not out_of_patience(state, settings):

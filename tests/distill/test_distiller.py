@@ -202,7 +202,7 @@ def test_the_example_of_an_own_loop_learns() -> None:
 def test_losses_are_float32_whatever_the_student_computes_in(batch: Data) -> None:
     student, teacher = GCN(F, 64, 2, C), GCN(F, 9, 2, C)
     exact, rough = (
-        Distiller(Role(student, ["act#0", ""]), objective(), Role(teacher), precision)
+        Distiller(Role(student, ["act#0", ""]), objective(), Role(teacher), precision=precision)
         for precision in (torch.float32, torch.bfloat16)
     )
     answers = [distiller.answer(batch) for distiller in (exact, rough)]

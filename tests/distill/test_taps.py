@@ -2,9 +2,24 @@
 
 import pytest
 import torch
+from torch import Tensor
 from torch_geometric import nn as pyg
+from torch_geometric.data import HeteroData
+from torch_geometric.nn import Linear, SAGEConv, to_hetero
 
-from graphstill.distill import TapError, Taps, build, hidden_layers
+from graphstill.distill import (
+    DataError,
+    Distiller,
+    LogitKD,
+    Objective,
+    Role,
+    Supervised,
+    TapError,
+    Taps,
+    build,
+    hidden_layers,
+)
+from graphstill.distill.methods import abkd
 from graphstill.distill.models import Architecture
 
 X, EDGES = torch.randn(5, 4), torch.tensor([[0, 1, 2], [1, 2, 3]])
@@ -121,3 +136,104 @@ def test_hidden_layers_of_every_network(name: str, layers: int, taps: list[str])
 def test_hidden_layers_of_an_unknown_network() -> None:
     with pytest.raises(ValueError, match="name them"):
         hidden_layers(torch.nn.Linear(2, 2))
+
+
+class Typed(torch.nn.Module):
+    """Two convolutions that share an activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = SAGEConv((-1, -1), 8), SAGEConv((-1, -1), 6)
+        self.act = torch.nn.ReLU()
+        self.lin = Linear(-1, 3)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        x = self.act(self.conv1(x, edge_index))
+        return self.lin(self.act(self.conv2(x, edge_index)))
+
+
+def typed(aggr: str) -> tuple[torch.nn.Module, dict[str, Tensor], dict[tuple[str, ...], Tensor]]:
+    kinds = [("author", "writes", "paper"), ("paper", "by", "author"), ("paper", "cites", "paper")]
+    module = to_hetero(Typed(), (["paper", "author"], kinds), aggr=aggr)
+    x = {"paper": torch.randn(9, 4), "author": torch.randn(5, 3)}
+    sizes = {"paper": 9, "author": 5}
+    edges = {
+        kind: torch.stack([torch.randint(0, sizes[end], (14,)) for end in kind[::2]])
+        for kind in kinds
+    }
+    module(x, edges)
+    return module, x, edges
+
+
+@pytest.mark.parametrize("aggr", ["sum", "mean", "max"])
+def test_layers_inside_to_hetero_by_their_original_path(aggr: str) -> None:
+    module, x, edges = typed(aggr)
+    paths = ["conv1[paper]", "conv1[author]", "act#0[paper]", "act#1[paper]", "lin[paper]"]
+    with Taps(module, paths) as taps:
+        out = module(x, edges)
+    first, author, active, later, logits = taps.outputs()
+    copies = dict(module.named_modules())
+    writes = copies["conv1.author__writes__paper"]
+    cites = copies["conv1.paper__cites__paper"]
+    parts = [
+        writes((x["author"], x["paper"]), edges["author", "writes", "paper"]),
+        cites(x["paper"], edges["paper", "cites", "paper"]),
+    ]
+    joined = torch.stack(parts)
+    joined = joined.amax(0) if aggr == "max" else getattr(joined, aggr)(0)
+    torch.testing.assert_close(first, joined)
+    torch.testing.assert_close(active, joined.relu())
+    torch.testing.assert_close(logits, out["paper"])
+    assert author.shape == (5, 8)
+    assert later.shape == (9, 6)
+    torch.testing.assert_close(copies["lin.paper"](later), logits)
+    first.sum().backward()
+    assert writes.lin_l.weight.grad is not None
+
+
+def test_wrong_layers_inside_to_hetero_name_near_misses() -> None:
+    module, _, _ = typed("sum")
+    with pytest.raises(TapError, match=r"did you mean conv1\[paper\]"):
+        Taps(module, ["conv11[paper]"])
+    with pytest.raises(TapError, match=r"for nodes of type 'venue'; did you mean"):
+        Taps(module, ["conv1[venue]"])
+    with pytest.raises(TapError, match="names a layer of a module that to_hetero made"):
+        Taps(Typed(), ["conv1[paper]"])
+    with pytest.raises(TapError, match="did not run"), Taps(module, ["conv1"]) as taps:
+        taps.outputs()
+
+
+def test_a_heterogeneous_student_learns_from_another() -> None:
+    torch.manual_seed(0)
+    teacher, x, edges = typed("sum")
+    student, _, _ = typed("mean")
+    batch = HeteroData()
+    for kind, features in x.items():
+        batch[kind].x = features
+    for kind, edge_index in edges.items():
+        batch[kind].edge_index = edge_index
+    batch["paper"].y = torch.arange(9) % 3
+    batch["paper"].train_mask = torch.arange(9) < 4
+
+    def papers(module: torch.nn.Module, part: HeteroData) -> Tensor:
+        return module(part.x_dict, part.edge_index_dict)["paper"]
+
+    taps = ["conv1[paper]", "conv2[paper]"]
+    terms = {
+        "labels": (1.0, Supervised()),
+        "logits": (1.0, LogitKD()),
+        "pairs": (1.0, abkd([8, 6], [8, 6], 4)),
+    }
+    roles = [Role(module, taps, papers) for module in (student, teacher)]
+    distiller = Distiller(roles[0], Objective(terms), roles[1], node_type="paper")
+    optimizer = torch.optim.Adam(distiller.parameters(), lr=0.02)
+    totals = []
+    for _ in range(30):
+        losses = distiller(batch)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        totals.append(float(losses["total"].detach()))
+    assert totals[-1] < 0.5 * totals[0]
+    with pytest.raises(DataError, match="needs node_type, one of paper, author"):
+        Distiller(roles[0], Objective(terms), roles[1])(batch)
