@@ -6,7 +6,7 @@ attention) are parameters like any other: the optimiser finds them, checkpoints 
 nothing of them is in the student.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,6 +27,13 @@ class Pass:
 
     logits: Tensor
     layers: list[Tensor] = field(default_factory=list)
+    _kept: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def kept(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+        """Return what is derived from this pass, made once: a frozen teacher's stays the same."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     @property
     def last_hidden(self) -> Tensor:

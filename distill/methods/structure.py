@@ -43,8 +43,12 @@ class LSP(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over all edges."""
-        own = local_structure(student.last_hidden, data.graph, KERNELS[self.kernel])
-        other = local_structure(given(teacher).last_hidden, data.graph, KERNELS[self.kernel])
+        kernel, taught = KERNELS[self.kernel], given(teacher)
+        own = local_structure(student.last_hidden, data.graph, kernel)
+        other = taught.kept(
+            ("local structure", self.kernel),
+            lambda: local_structure(taught.last_hidden, data.graph, kernel).detach(),
+        )
         return divergence(own, other).sum() / max(data.graph.num_edges, 1)
 
 

@@ -60,6 +60,19 @@ def test_lsp_is_its_formula(kernel: str, data: Observed) -> None:
     torch.testing.assert_close(LSP(kernel)(student, teacher, data), wanted / EDGES)  # type: ignore[arg-type]
 
 
+def test_a_frozen_teachers_structure_is_found_once(data: Observed) -> None:
+    student, teacher = made(5), made(7)
+    before = LSP()(student, teacher, data)
+    with torch.no_grad():
+        student.layers[0].mul_(2)
+    after = LSP()(student, teacher, data)
+    fresh = Pass(teacher.logits, teacher.layers)
+    assert float(before.detach()) != float(after.detach())
+    torch.testing.assert_close(after, LSP()(student, fresh, data))
+    assert len(teacher._kept) == 1
+    assert not next(iter(teacher._kept.values())).requires_grad
+
+
 def similarity(kernel: str, a: Tensor, b: Tensor) -> Tensor:
     cosine = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
     distance = (a - b).square().sum(-1)
