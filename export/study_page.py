@@ -65,14 +65,17 @@ def write_all_results(folder: Path, page: Path) -> None:
         "of trials, on seeds of its own. One line for each run is in `results/<study>.jsonl`.\n",
     ]
     for file in sorted(folder.glob("*.yaml")):
-        study = read_study(file)
-        lines = [json.loads(line) for line in file.with_suffix(".jsonl").read_text().splitlines()]
+        study, found = read_study(file), file.with_suffix(".jsonl")
         command = (
             f"graphstill study docs/results/{file.name} --root DATA --out studies/{study.name}"
         )
         parts.append(f"\n## {study.name}\n\n{study.question}\n\n")
-        parts.append(f"`{command} --results docs/results`\n")
-        parts.append("\n" + table_of(summarise(lines, study.against), study.against))
+        parts.append(f"`{command} --results docs/results`\n\n")
+        if not found.is_file():
+            parts.append("Not run yet.\n")
+            continue
+        lines = [json.loads(line) for line in found.read_text().splitlines()]
+        parts.append(table_of(summarise(lines, study.against), study.against))
     page.write_text("".join(parts))
 
 

@@ -78,6 +78,13 @@ def test_one_page_holds_every_study_with_its_command(
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "graphstill study docs/results/made-up.yaml --root DATA --out studies/made-up" in page
     assert "Is better better?" in page
+    assert "Not run yet" not in page
+    later = {**STUDY, "name": "later", "question": "And then?"}
+    (tmp_path / "docs" / "results" / "later.yaml").write_text(yaml.safe_dump(later))
+    write_results(read_study(file), file, lines, tmp_path / "docs" / "results")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "And then?" in page
+    assert page.count("Not run yet.") == 1
     assert "**+10.00 [9.82, 10.18]**" in page
 
 
