@@ -59,7 +59,7 @@ def test_the_wheel_holds_all_folders_and_the_libraries(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in (
         "kernels/ops/spmm.py",
-        "distill/abkd.py",
+        "distill/methods/abkd.py",
         "export/page.html.j2",
         "serve/session.py",
     ):
