@@ -66,18 +66,16 @@ def forest(intervals: Mapping[str, tuple[float, float, float]], label: str) -> s
         return _svg(figure)
 
 
-def scatter(points: Mapping[str, tuple[float, float, float]], x_label: str, y_label: str) -> str:
-    """Return points (x, y, spread of y) with their names, x on a logarithmic axis."""
+def strip(values: Mapping[str, Sequence[float]], label: str) -> str:
+    """Return every value of every row as a dot, and the mean of each as a bar."""
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(8, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, (name, (x, y, spread)) in enumerate(points.items()):
-            color = _COLORS[number % len(_COLORS)]
-            axes.errorbar([x], [y], yerr=[spread], color=color, marker="o", ms=5, lw=1, label=name)
-        axes.set_xscale("log")
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure, axes = _axes(len(values))
+        for y, found in enumerate(values.values()):
+            axes.scatter(found, [y] * len(found), s=22, color=_COLORS[0], alpha=0.45, lw=0)
+            mean = sum(found) / len(found)
+            axes.plot([mean, mean], [y - 0.3, y + 0.3], color=_COLORS[1], lw=2)
+        axes.set_xlabel(label)
+        _name_rows(axes, list(values))
         return _svg(figure)
 
 

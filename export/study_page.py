@@ -8,7 +8,7 @@ from typing import Any
 from ..distill.study import Difference, StudySettings, Summary, summarise
 from ..distill.study.report import ArmSummary
 from .page import Section, write_page
-from .plots import forest, scatter
+from .plots import forest, strip
 
 
 def write_report(study: StudySettings, lines: Sequence[dict[str, Any]], folder: Path) -> str:
@@ -20,9 +20,9 @@ def write_report(study: StudySettings, lines: Sequence[dict[str, Any]], folder: 
         arms = [arm for arm in summary.arms if arm.data == data]
         rows = [_row(arm, study.against) for arm in arms]
         sections.append(Section(data, _sentence(arms), header, rows))
-        title = f"{data}: accuracy against parameters"
-        points = {arm.arm: (arm.params, arm.mean, arm.std) for arm in arms}
-        sections.append(Section(title, svg=scatter(points, "parameters", "test accuracy in %")))
+        dots = {f"{arm.arm}, {arm.params:,} parameters": arm.tests for arm in arms}
+        svg = strip(dots, "test accuracy in %: every seed, and the mean")
+        sections.append(Section(f"{data}: accuracy", svg=svg))
         for other in study.against:
             intervals = {
                 arm.arm: (arm.against[other].mean, arm.against[other].low, arm.against[other].high)

@@ -20,6 +20,7 @@ class ArmSummary:
         mean: Mean test accuracy.
         std: Its sample standard deviation.
         worst: The worst seed's: failures are rare and large.
+        tests: Every seed's.
         val: Mean validation accuracy.
         epochs_to_95: Mean epochs until 95 % of the best validation accuracy.
         seconds: Mean seconds of a run.
@@ -35,6 +36,7 @@ class ArmSummary:
     mean: float
     std: float
     worst: float
+    tests: tuple[float, ...]
     val: float
     epochs_to_95: float | None
     seconds: float | None
@@ -112,6 +114,7 @@ def _arm(
         mean=mean,
         std=std,
         worst=min(tests),
+        tests=tuple(tests),
         val=100 * interval([line["val"] for line in lines])[0],
         epochs_to_95=_mean([line["epochs_to_95"] for line in lines]),
         seconds=_mean([line["seconds"] for line in lines]),
