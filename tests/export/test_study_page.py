@@ -88,6 +88,7 @@ def test_one_page_holds_every_study_with_its_command(
     assert "**+10.00 [9.82, 10.18]**" in page
 
 
+@pytest.mark.slow
 def test_the_command_runs_reports_and_goes_on(tmp_path: Path) -> None:
     file, out = tmp_path / "study.yaml", tmp_path / "out"
     file.write_text(yaml.safe_dump({**STUDY, "seeds": 2}))
