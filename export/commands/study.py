@@ -43,7 +43,7 @@ def study(
         if not report_only:
             if not runner.lines():
                 seconds = estimate(settings, runner.place, jobs)
-                out.print(f"at most {_duration(seconds)}, were no run to stop early")
+                out.print(f"training takes at most {_duration(seconds)}, were no run to stop early")
             runner.run()
         table = write_report(settings, runner.lines(), out_dir)
         out.print(table, markup=False, soft_wrap=True)
@@ -64,4 +64,6 @@ class _Shown:
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
+    if minutes < 2:
+        return f"{seconds:.0f} seconds"
     return f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
