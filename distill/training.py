@@ -113,7 +113,7 @@ def adam(
     ]
     for name, parameter in module.named_parameters():
         groups[name.startswith("convs.")]["params"].append(parameter)
-    return torch.optim.Adam(groups, lr=settings.lr)
+    return torch.optim.Adam(groups, lr=settings.lr, fused=True)
 
 
 def _step(
