@@ -11,7 +11,9 @@ from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data,
 if TYPE_CHECKING:
     from ...distill import Architecture, NodeData, Run, TrainSettings
 
-Model = Annotated[str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII or MLP.")]
+Model = Annotated[
+    str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII, MLP, SharedGCN or SharedGCNII.")
+]
 Hidden = Annotated[int, typer.Option(help="Width of the hidden layers.")]
 Layers = Annotated[int, typer.Option(help="Number of layers.")]
 Arguments = Annotated[
@@ -29,7 +31,7 @@ Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
 Decay = Annotated[float, typer.Option(help="Weight decay.")]
 InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
 Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
-TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd"
+TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
 Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
 
 
@@ -91,6 +93,14 @@ def distill(
         str | None,
         typer.Option(help="untrained, shuffled: layers that know nothing, for comparison."),
     ] = None,
+    initialise: Annotated[
+        str | None,
+        typer.Option(
+            help="First weights of the student: pruned (cut out of the teacher; pruned=taylor "
+            "compares channels by gradients) or attention (of the network that is asked for, the "
+            "one layer that absorbs most of the teacher)."
+        ),
+    ] = None,
     teacher_layer: Annotated[
         list[str] | None, typer.Option(help="Layer of the teacher; may be repeated.")
     ] = None,
@@ -132,6 +142,7 @@ def distill(
                 **_terms(term),
                 teacher_layers=tuple(teacher_layer) if teacher_layer else None,
                 student_layers=tuple(student_layer) if student_layer else None,
+                initialise=_initial(initialise),  # type: ignore[arg-type]
             ),
             directory=out_dir,
         )
@@ -150,6 +161,19 @@ def _terms(given: list[str] | None) -> dict[str, Any]:
         except ValueError:
             raise ValueError(f"--term takes NAME=WEIGHT, got {text!r}") from None
     return {"terms": tuple(terms)}
+
+
+def _initial(given: str | None) -> dict[str, str] | None:
+    """Return what --initialise says as settings."""
+    if given is None:
+        return None
+    kind, equals, importance = given.partition("=")
+    if kind not in ("pruned", "attention") or (equals and kind == "attention"):
+        raise ValueError(
+            f"--initialise takes pruned, pruned=activation, pruned=taylor or attention, "
+            f"got {given!r}"
+        )
+    return {"kind": kind, **({"importance": importance} if equals else {})}
 
 
 def _set_threads(threads: int | None) -> None:
