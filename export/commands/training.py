@@ -30,6 +30,15 @@ Patience = Annotated[int, typer.Option(help="Epochs without a better one before 
 Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
 Decay = Annotated[float, typer.Option(help="Weight decay.")]
 InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
+Int8 = Annotated[bool, typer.Option(help="Train with int8 weights simulated; it ends with such.")]
+Int8Features = Annotated[bool, typer.Option(help="Simulate int8 features too.")]
+Protect = Annotated[
+    str | None,
+    typer.Option(
+        help="LOW,HIGH: probabilities with which features of nodes with the fewest and the most "
+        "in-edges are left out of --int8-features."
+    ),
+]
 Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
 TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
 Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
@@ -49,6 +58,9 @@ def train(
     lr: Rate = 0.01,
     weight_decay: Decay = 5e-4,
     input_dropout: InputDropout = 0.0,
+    int8_weights: Int8 = False,
+    int8_features: Int8Features = False,
+    protect: Protect = None,
     select: Select = "loss",
     seed: Seed = 0,
     threads: Threads = None,
@@ -67,7 +79,18 @@ def train(
         run = train_network(
             _architecture(model, hidden_channels, num_layers, argument, loaded),
             loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
+            _settings(
+                epochs,
+                patience,
+                lr,
+                weight_decay,
+                input_dropout,
+                select,
+                seed,
+                int8_weights=int8_weights,
+                int8_features=int8_features,
+                protect=_pair(protect),
+            ),
             directory=out_dir,
         )
         _print_run(run, out_dir, as_json)
@@ -112,6 +135,9 @@ def distill(
     lr: Rate = 0.01,
     weight_decay: Decay = 5e-4,
     input_dropout: InputDropout = 0.0,
+    int8_weights: Int8 = False,
+    int8_features: Int8Features = False,
+    protect: Protect = None,
     select: Select = "loss",
     seed: Seed = 0,
     threads: Threads = None,
@@ -134,7 +160,18 @@ def distill(
             taught,
             _architecture(model, hidden_channels, num_layers, argument, loaded),
             loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
+            _settings(
+                epochs,
+                patience,
+                lr,
+                weight_decay,
+                input_dropout,
+                select,
+                seed,
+                int8_weights=int8_weights,
+                int8_features=int8_features,
+                protect=_pair(protect),
+            ),
             DistillSettings(
                 alpha=alpha,
                 temperature=temperature,
@@ -218,6 +255,7 @@ def _settings(
     input_dropout: float,
     select: str,
     seed: int,
+    **int8: Any,
 ) -> "TrainSettings":
     from ...distill import TrainSettings
 
@@ -230,8 +268,19 @@ def _settings(
             "input_dropout": input_dropout,
             "select": select,
             "seed": seed,
+            **int8,
         }
     )
+
+
+def _pair(given: str | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    try:
+        low, high = (float(text) for text in given.split(","))
+    except ValueError:
+        raise ValueError(f"--protect takes LOW,HIGH, such as 0,0.2; got {given!r}") from None
+    return low, high
 
 
 def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
