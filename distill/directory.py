@@ -14,11 +14,12 @@ from .errors import TrainingError
 from .losses import Objective
 from .selection import Result, State
 
-SETTINGS, CHECKPOINT, METRICS, WEIGHTS = (
+SETTINGS, CHECKPOINT, METRICS, WEIGHTS, OBJECTIVE = (
     "settings.json",
     "checkpoint.safetensors",
     "metrics.jsonl",
     "weights.safetensors",
+    "objective.safetensors",
 )
 
 
@@ -58,7 +59,7 @@ def save_finished(
     metadata = {"result": json.dumps(asdict(result))}
     trained = {name: t.detach().cpu().clone() for name, t in objective.state_dict().items()}
     if trained:
-        write_in_one_step(directory / "objective.safetensors", safetensors.torch.save(trained))
+        write_in_one_step(directory / OBJECTIVE, safetensors.torch.save(trained))
     write_in_one_step(directory / WEIGHTS, safetensors.torch.save(weights, metadata))
 
 

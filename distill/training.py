@@ -6,6 +6,8 @@ A run directory holds
     checkpoint.safetensors  the state to resume from, while the run is not finished
     metrics.jsonl           losses and validation accuracy of each epoch
     weights.safetensors     the weights of the best epoch, once it is finished
+    objective.safetensors   what the objective learnt, if it has parameters
+    int8.safetensors        the weights in int8 and their scales, where training simulated them
 """
 
 from dataclasses import asdict, replace
@@ -31,6 +33,7 @@ from .directory import (
 from .distiller import Distiller, Role
 from .dropout import dropout
 from .errors import TrainingError
+from .int8 import Simulation
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
 
@@ -66,12 +69,14 @@ def fit(
         TrainingError: If the loss stops being finite, or the directory holds another run.
     """
     module = student.module
+    int8 = simulated(module, settings)
     optimizer = adam(module, objective, settings)
     torch.manual_seed(settings.seed)
     state = State()
     if directory is not None:
         claim(directory, {"train": settings.model_dump(), **(describe or {})})
         if (directory / WEIGHTS).is_file():
+            int8.settle()
             return load_finished(module, directory)
         if (directory / CHECKPOINT).is_file():
             state = _resume(directory, module, objective, optimizer)
@@ -93,12 +98,19 @@ def fit(
             bar.update(task, advance=1, best=f"val {state.best.val_accuracy:.3f}")
     assert state.best is not None
     module.load_state_dict(state.best_weights)
+    int8.settle(directory)
     module.eval()
     result = replace(state.best, epochs=state.epoch)
     if directory is not None:
         save_finished(directory, module, objective, result)
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+    """Return the simulation that settings ask for, which may be of nothing."""
+    weights, features = settings.int8_weights, settings.int8_features
+    return Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(
