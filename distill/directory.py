@@ -21,6 +21,10 @@ SETTINGS, CHECKPOINT, METRICS, WEIGHTS, OBJECTIVE = (
     "weights.safetensors",
     "objective.safetensors",
 )
+# beside the metrics, which are the same for every run with the same settings; time is not
+SECONDS = "seconds.jsonl"
+# what the objective learnt
+OBJECTIVE = "objective.safetensors"
 
 
 def claim(directory: Path, settings: dict[str, Any]) -> None:
@@ -36,19 +40,27 @@ def claim(directory: Path, settings: dict[str, Any]) -> None:
 
 
 def record(
-    directory: Path, state: State, losses: dict[str, float], loss: float, accuracy: float
+    directory: Path,
+    state: State,
+    losses: dict[str, float],
+    loss: float,
+    accuracy: float,
+    seconds: float,
 ) -> None:
-    """Append an epoch to the metrics."""
+    """Append an epoch to the metrics, and what it took, training and validation, to the seconds."""
     entry = {"epoch": state.epoch - 1, **losses, "val_loss": loss, "val_accuracy": accuracy}
     with (directory / METRICS).open("a") as file:
         file.write(json.dumps(entry) + "\n")
+    with (directory / SECONDS).open("a") as file:
+        file.write(f"{seconds:.6f}\n")
 
 
 def cut_metrics(path: Path, epochs: int) -> None:
     """Drop what was recorded after the checkpoint: those epochs are run again."""
-    if path.is_file():
-        kept = path.read_text().splitlines(keepends=True)[:epochs]
-        write_in_one_step(path, "".join(kept).encode())
+    for recorded in (path, path.with_name(SECONDS)):
+        if recorded.is_file():
+            kept = recorded.read_text().splitlines(keepends=True)[:epochs]
+            write_in_one_step(recorded, "".join(kept).encode())
 
 
 def save_finished(

@@ -5,6 +5,7 @@ they are by then, and its loss is the mean of its objective over them. With one 
 nobody to learn from, and the terms that need a peer are left out.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -105,13 +106,16 @@ def fit_together(
         out_of_patience(learner.state, settings) for learner in learners
     ):
         for number, learner in enumerate(learners):
+            start = time.perf_counter()
             learner.objective.begin(epoch)
             losses = _step(learner, [p for p in learners if p is not learner], data, settings)
             loss, accuracy = validate(learner.module, data)
             remember(learner.state, learner.module, loss, accuracy, settings)
             learner.state.epoch += 1
             if directory is not None:
-                record(directory, learner.state, {"student": number, **losses}, loss, accuracy)
+                took = time.perf_counter() - start
+                losses = {"student": number, **losses}
+                record(directory, learner.state, losses, loss, accuracy, took)
         epoch += 1
         if directory is not None and epoch % settings.checkpoint_every == 0:
             _save(directory, epoch, learners)

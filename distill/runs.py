@@ -14,7 +14,7 @@ from torch import Tensor
 from .checkpoint import write_in_one_step
 from .controls import Control, controlled
 from .data import NodeData, Observed
-from .directory import SETTINGS, WEIGHTS
+from .directory import OBJECTIVE, SETTINGS, WEIGHTS
 from .distiller import Role, observe
 from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
@@ -256,6 +256,29 @@ def objective_of(untrained: Pass, taught: Pass, method: DistillSettings) -> Obje
         terms[setting.term] = (scheduled(setting.weight), setting.make(taught, untrained))
     caps = {setting.term: setting.cap for setting in method.terms if setting.cap is not None}
     return Objective(terms, caps)
+
+
+def learnt(
+    teacher: Run, student: Run, data: NodeData, method: DistillSettings, directory: Path
+) -> tuple[Objective, Pass, Pass]:
+    """Return a finished run's objective as training left it, and what the two networks answer.
+
+    Args:
+        teacher: The teacher.
+        student: The student, with its best weights.
+        data: The data.
+        method: What was learnt from the teacher.
+        directory: The student's run directory, which holds what its objective learnt.
+    """
+    observed = data.observed()
+    taps = method.student_layers or hidden_layers(student.module)
+    own = observe(Role(student.module, list(taps)), observed)
+    taught = _teacher_pass(teacher, observed, method, student.provenance["seed"])
+    with torch.random.fork_rng(devices=()):
+        objective = _objective(own, taught, method)
+    if (directory / OBJECTIVE).is_file():
+        objective.load_state_dict(safetensors.torch.load_file(directory / OBJECTIVE))
+    return objective, own, taught
 
 
 def finish(

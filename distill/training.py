@@ -5,11 +5,13 @@ A run directory holds
     settings.json           the settings in effect
     checkpoint.safetensors  the state to resume from, while the run is not finished
     metrics.jsonl           losses and validation accuracy of each epoch
+    seconds.jsonl           seconds of each epoch
     weights.safetensors     the weights of the best epoch, once it is finished
     objective.safetensors   what the objective learnt, if it has parameters
     int8.safetensors        the weights in int8 and their scales, where training simulated them
 """
 
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -85,13 +87,14 @@ def fit(
     with _bar(progress) as bar:
         task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
         while state.epoch < settings.epochs and not out_of_patience(state, settings):
+            start = time.perf_counter()
             objective.begin(state.epoch)
             losses = _step(distiller, data, optimizer, settings)
             loss, accuracy = validate(module, data)
             remember(state, module, loss, accuracy, settings)
             state.epoch += 1
             if directory is not None:
-                record(directory, state, losses, loss, accuracy)
+                record(directory, state, losses, loss, accuracy, time.perf_counter() - start)
                 if state.epoch % settings.checkpoint_every == 0:
                     _save(directory, state, module, objective, optimizer)
             assert state.best is not None
