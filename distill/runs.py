@@ -134,6 +134,29 @@ def distill(
         DataError: If the teacher was trained on other data or another split: it would carry labels
             that the student is tested on.
     """
+    module, about, result = teach(
+        teacher, architecture, data, settings, method, directory=directory, progress=progress
+    )
+    return finish(module, architecture, data, about, result, settings, directory)
+
+
+def teach(
+    teacher: Run,
+    architecture: Architecture,
+    data: NodeData,
+    settings: TrainSettings,
+    method: DistillSettings,
+    *,
+    directory: Path | None = None,
+    progress: bool = True,
+) -> tuple[torch.nn.Module, dict[str, Any], Result]:
+    """Do what `distill` does up to the test nodes, for searches that must not read them.
+
+    `distill` with the same arguments and directory finishes the run.
+
+    Returns:
+        The student with its best weights, what settings.json says of it, and what training found.
+    """
     _check_same_split(teacher, data)
     observed = data.observed()
     module = _fresh(architecture, settings)
@@ -149,9 +172,8 @@ def distill(
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
     }
-    student = Role(module, taps)
     result = fit(
-        student,
+        Role(module, taps),
         observed,
         objective,
         settings,
@@ -160,7 +182,7 @@ def distill(
         describe=about,
         progress=progress,
     )
-    return finish(module, architecture, data, about, result, settings, directory)
+    return module, about, result
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import budget as budgets
 from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def train(
 
 
 def distill(
+    context: typer.Context,
     teacher: Annotated[Path, typer.Option(help="Run directory of the teacher.")],
     out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
@@ -106,6 +108,17 @@ def distill(
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
+    budget: budgets.Budget = False,
+    max_parameters: budgets.MaxParameters = None,
+    max_latency_ms: budgets.MaxLatency = None,
+    max_bytes: budgets.MaxBytes = None,
+    trials: budgets.Trials = 20,
+    kinds: budgets.Kinds = "GCN,GraphSAGE,MLP",
+    depths: budgets.Depths = "2,3,4",
+    widths: budgets.Widths = "4,8,12,16,24,32,48,64,96,128",
+    latency_threads: budgets.LatencyThreads = 1,
+    rounds: budgets.Rounds = 5,
+    prepared: budgets.Prepared = False,
 ) -> None:
     """Distil a student from a trained teacher.
 
@@ -113,28 +126,52 @@ def distill(
     abkd=0.01. Layers are named by module path, `act#0` being the first call of `act`.
 
     graphstill distill --teacher runs/teacher --hidden-channels 16 --out runs/student
+
+    With --budget the student is searched: exits with 1 if none is within the limits.
+
+    graphstill distill --teacher runs/teacher --budget --max-latency-ms 0.5 --out runs/budget
     """
     with guarded(f"the same command goes on from the last checkpoint in {out_dir}"):
         from ...distill import DistillSettings, distill as distill_student, load_run
 
+        budgets.check_use(context, budget)
         _set_threads(threads)
         taught = load_run(teacher)
         loaded = load_data(data or taught.provenance["data"], root, split_seed)
-        run = distill_student(
-            taught,
-            _architecture(model, hidden_channels, num_layers, argument, loaded),
-            loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
-            DistillSettings(
-                alpha=alpha,
-                temperature=temperature,
-                control=control,  # type: ignore[arg-type]
-                **_terms(term),
-                teacher_layers=tuple(teacher_layer) if teacher_layer else None,
-                student_layers=tuple(student_layer) if student_layer else None,
-            ),
-            directory=out_dir,
+        training = _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed)
+        method = DistillSettings(
+            alpha=alpha,
+            temperature=temperature,
+            control=control,  # type: ignore[arg-type]
+            **_terms(term),
+            teacher_layers=tuple(teacher_layer) if teacher_layer else None,
+            student_layers=tuple(student_layer) if student_layer else None,
         )
+        if budget:
+            budgets.search_student(
+                taught,
+                loaded,
+                training,
+                method,
+                out_dir,
+                as_json,
+                limits={
+                    "parameters": max_parameters,
+                    "latency_ms": max_latency_ms,
+                    "bytes": max_bytes,
+                },
+                space={
+                    "kinds": kinds,
+                    "depths": depths,
+                    "widths": widths,
+                    "arguments": dict(_argument(text) for text in argument or []),
+                },
+                measuring={"threads": latency_threads, "rounds": rounds, "prepared": prepared},
+                trials=trials,
+            )
+            return
+        architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
+        run = distill_student(taught, architecture, loaded, training, method, directory=out_dir)
         _print_run(run, out_dir, as_json)
 
 
