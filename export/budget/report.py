@@ -18,7 +18,7 @@ from .workbench import kept_facts
 
 FORMAT = 1
 _LIMIT = {"parameters": "parameters", "bytes": "size", "latency_ms": "latency"}
-HEADER = ["student", "validation", "ms a call", "95 % interval", "kB", "parameters", ""]
+HEADER = ["student", "validation", "ms a call [95 %]", "kB", "parameters", ""]
 
 
 def write_all(found: Found, folder: Path) -> None:
@@ -103,7 +103,6 @@ def table(found: Found) -> list[list[str]]:
                 f"teacher, {found.teacher.architecture.name}",
                 _percent(found.teacher.accuracy["val"]),
                 f"{1e3 * row.latency_seconds:.3g}",
-                "",
                 f"{found.report.facts['teacher_bytes'] / 1e3:,.1f}",
                 f"{count_parameters(found.teacher.module):,}",
                 "",
@@ -207,13 +206,14 @@ def _how(found: Found) -> str:
     error = 100 * (accuracy * (1 - accuracy) / nodes) ** 0.5
     measuring = found.settings.measuring
     prepared = "sorted beforehand" if measuring.prepared else "sorted in the call"
+    threads = "thread" if measuring.threads == 1 else "threads"
     trained = sum(facts.val_accuracy is not None for facts in found.candidates)
     return (
         f"{trained} students were trained, one seed each, and chosen by {nodes} validation nodes "
         f"(standard error {error:.1f} points; the best of many looks better than it is). The test "
         "nodes were read for the chosen one alone. Latencies are of one call for the whole graph, "
-        f"{prepared}, on {measuring.threads} threads, in {measuring.rounds} interleaved rounds of "
-        "fresh processes; within the limit is whose interval is."
+        f"{prepared}, on {measuring.threads} {threads}, in {measuring.rounds} interleaved rounds "
+        "of fresh processes; within the limit is whose interval is."
     )
 
 
@@ -229,8 +229,7 @@ def _row(facts: Facts, found: Found) -> list[str]:
     return [
         str(facts.candidate),
         _percent(facts.val_accuracy or 0.0),
-        latency,
-        _interval(facts, "{}–{}"),
+        latency + _interval(facts, " [{}, {}]"),
         f"{(facts.bytes or 0) / 1e3:,.1f}",
         f"{facts.parameters:,}",
         mark,

@@ -21,6 +21,7 @@ from .front import Facts, excess, is_within
 from .settings import BudgetSettings, Candidate, Limits, Space
 from .workbench import Workbench
 
+_SURELY = 1.25  # share of a limit: a latency of two rounds may be that wrong
 _ANSWERED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -33,8 +34,9 @@ def search(
     """Try candidates until enough are trained, or there are no more.
 
     Candidates with too many parameters are put aside at once, for counting them costs nothing; of
-    the others each kind's smallest and largest come first. A proposal that was tried before is
-    answered from memory, and one follows that was not.
+    the others each kind's smallest and largest come first. Nor is a network looked at where a
+    smaller one of its kind is too slow by far. A proposal that was tried before is answered from
+    memory, and one follows that was not.
 
     Args:
         workbench: Finds out what a candidate is worth.
@@ -45,26 +47,42 @@ def search(
     Returns:
         What is known of every candidate that was looked at.
     """
-    known = {c: Facts(c, workbench.parameters(c)) for c in settings.space.candidates()}
-    small = [c for c, facts in known.items() if is_within(facts, settings.limits)]
+    space, limits = settings.space, settings.limits
+    known = {c: Facts(c, workbench.parameters(c)) for c in space.candidates()}
+    small = [c for c, facts in known.items() if is_within(facts, limits)]
     study = _study(journal, settings, _ends(small, known))
-    tried = {_proposed(t.params, settings.space) for t in study.get_trials(states=_ANSWERED)}
-    tried &= set(small)
+    tried = {_proposed(t.params, space) for t in study.get_trials(states=_ANSWERED)} & set(small)
     known |= {candidate: workbench.examine(candidate) for candidate in sorted(tried)}
-    while _trained(known) < settings.trials and len(tried) < len(small):
+    while _trained(known) < settings.trials:
+        slow = {c: witness for c in small if (witness := _slower_than(c, known, limits))}
+        left = sorted(set(small) - tried - slow.keys())
+        if not left:
+            break
         # drawn anew for each trial: a search that goes on must not draw again what it drew first
         study.sampler = TPESampler(seed=settings.train.seed + len(study.trials))
-        trial = study.ask(_distributions(settings.space))
-        candidate = _proposed(trial.params, settings.space)
-        if candidate in small and candidate not in tried:
+        trial = study.ask(_distributions(space))
+        candidate = _proposed(trial.params, space)
+        if candidate in left:
             known[candidate] = workbench.examine(candidate)
             tried.add(candidate)
             on_facts(known[candidate], _trained(known))
-        elif left := sorted(set(small) - tried):
+        else:
             other = random.Random(len(study.trials)).choice(left)
-            study.enqueue_trial(_as_proposal(other, settings.space))
-        _answer(study, trial, known[candidate], settings.limits)
+            study.enqueue_trial(_as_proposal(other, space))
+        _answer(study, trial, slow.get(candidate, known[candidate]), limits)
     return list(known.values())
+
+
+def _slower_than(
+    candidate: Candidate, known: Mapping[Candidate, Facts], limits: Limits
+) -> Facts | None:
+    """Return what is known of a smaller network of the kind that is too slow already, if any is."""
+    for other, facts in known.items():
+        smaller = other.depth <= candidate.depth and other.width <= candidate.width
+        too_slow = excess(facts, limits).get("latency_ms", 0.0) > _SURELY
+        if other.kind == candidate.kind and other != candidate and smaller and too_slow:
+            return facts
+    return None
 
 
 def _study(journal: Path, settings: BudgetSettings, first: Iterable[Candidate]) -> optuna.Study:
@@ -87,13 +105,13 @@ def _study(journal: Path, settings: BudgetSettings, first: Iterable[Candidate]) 
 
 
 def _ends(small: list[Candidate], known: Mapping[Candidate, Facts]) -> list[Candidate]:
-    """Return each kind's candidates with fewest and most parameters, the largest ones first."""
+    """Return each kind's candidates with fewest and most parameters, the smallest ones first."""
     kinds = dict.fromkeys(candidate.kind for candidate in small)
     ranked = [
         sorted((c for c in small if c.kind == kind), key=lambda c: known[c].parameters)
         for kind in kinds
     ]
-    return list(dict.fromkeys([*(r[-1] for r in ranked), *(r[0] for r in ranked)]))
+    return list(dict.fromkeys([*(r[0] for r in ranked), *(r[-1] for r in ranked)]))
 
 
 # depths and widths are proposed by their place in the list: TPE then knows what lies beside what

@@ -5,9 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
-from click.core import ParameterSource
 
 from .console import err, out, print_table, steps
 
@@ -40,7 +38,7 @@ Rounds = Annotated[int, _option("Interleaved rounds of the last comparison.")]
 Prepared = Annotated[bool, _option("Sort the graph before the measured calls.")]
 
 
-def check_use(context: click.Context, budget: bool) -> None:
+def check_use(context: typer.Context, budget: bool) -> None:
     """Refuse options that contradict --budget, or need it.
 
     Raises:
@@ -49,7 +47,7 @@ def check_use(context: click.Context, budget: bool) -> None:
     given = [
         parameter
         for parameter in context.command.params
-        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if _is_given(context, parameter.name or "")
     ]
     if budget:
         wrong = [p.opts[0] for p in given if p.name in _BY_SEARCH]
@@ -62,6 +60,11 @@ def check_use(context: click.Context, budget: bool) -> None:
     wrong = [p.opts[0] for p in given if getattr(p, "rich_help_panel", None) == _PANEL]
     if wrong:
         raise ValueError(f"{', '.join(wrong)} needs --budget")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def search_student(
