@@ -19,7 +19,7 @@ from ..plots import _COLORS, _STYLE, _log_axis, _svg
 from .front import Facts, excess
 from .settings import Candidate, Limits, Space
 
-_INK, _SOFT, _BEYOND = "#1c2430", "#8a94a1", "#c2571a"
+_INK, _SOFT, _BEYOND = "#1c2430", "#8a94a1", "#9b2335"
 _TEXT: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 8.5}
 _ACCURACIES = (0, 20, 40, 60, 70, 80, 85, 90, 93, 95, 96, 97, 98, 99, 99.5, 99.9)
 
@@ -92,7 +92,11 @@ def candidates_plot(known: Sequence[Facts], space: Space, limits: Limits, floor:
                 kind, loc="left", fontsize=10, weight="bold", color=_color(kind, space.kinds)
             )
             axes.set_yticks(range(len(space.depths)), [f"{d} layers" for d in space.depths])
-            axes.tick_params(length=0)
+            axes.set_facecolor("#f1f3f5")
+            axes.set_xticks([j + 0.5 for j in range(len(space.widths) - 1)], minor=True)
+            axes.set_yticks([i + 0.5 for i in range(len(space.depths) - 1)], minor=True)
+            axes.grid(which="minor", axis="both", color="white", lw=2)
+            axes.tick_params(which="both", length=0)
             axes.spines[:].set_visible(False)
         fields[-1].set_xticks(range(len(space.widths)), space.widths)
         fields[-1].set_xlabel("width")
@@ -165,6 +169,7 @@ def _limit(axes: Axes, limit: float | None) -> None:
 
 
 def _accuracy_axis(axes: Axes) -> None:
+    axes.margins(y=0.12)
     low, high = axes.get_ylim()
     ticks = [value for value in _ACCURACIES if low <= _height(value / 100, 1e-9) <= high]
     axes.yaxis.set_major_locator(FixedLocator([_height(value / 100, 1e-9) for value in ticks]))
@@ -179,7 +184,7 @@ def _legend(figure: Figure, kinds: Sequence[str]) -> None:
         return Line2D([], [], label=label, **style)
 
     entries = [dot(_color(kind, kinds), _color(kind, kinds), kind) for kind in kinds]
-    entries.append(dot("white", _SOFT, "clearly worse, not compared"))
+    entries.append(dot("white", _SOFT, "worse, not compared"))
     entries.append(Line2D([], [], marker="|", ls="", color=_SOFT, label="put aside untrained"))
     entries.append(Line2D([], [], color=_SOFT, lw=1.3, label="front"))
     figure.legend(
