@@ -180,7 +180,7 @@ def _accuracy_axis(axes: Axes) -> None:
 
 def _legend(figure: Figure, kinds: Sequence[str]) -> None:
     def dot(face: str, edge: str, label: str) -> Line2D:
-        style = {"marker": "o", "ls": "", "markerfacecolor": face, "markeredgecolor": edge}
+        style: Any = {"marker": "o", "ls": "", "markerfacecolor": face, "markeredgecolor": edge}
         return Line2D([], [], label=label, **style)
 
     entries = [dot(_color(kind, kinds), _color(kind, kinds), kind) for kind in kinds]

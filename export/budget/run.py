@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...distill import NodeData, Run, distill
+from ...distill import NodeData, Run, distill, fingerprint
 from ...distill.checkpoint import write_in_one_step
 from ...serve import Session
 from ..harness import Report, Settings, measure
@@ -145,8 +145,7 @@ def _claim(path: Path, teacher: Run, data: NodeData, settings: BudgetSettings) -
     claimed = {
         "data": data.name,
         "split": data.split_name,
-        "teacher": teacher.architecture.model_dump(),
-        "teacher_accuracy": teacher.accuracy,
+        "teacher": fingerprint(teacher.module, data.x, data.edge_index),
         "train": settings.train.model_dump(),
         "distill": settings.method.model_dump(mode="json"),
         "arguments": settings.space.arguments,

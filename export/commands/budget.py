@@ -1,6 +1,7 @@
 """distill --budget: the options of the search, what it shows, and what it prints at the end."""
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,25 +18,29 @@ _PANEL = "Budget: search the student instead of naming it"
 _BY_SEARCH = ("model", "hidden_channels", "num_layers")
 
 
-def _option(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, rich_help_panel=_PANEL, **more)
+def _option(help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_PANEL)
 
 
 Budget = Annotated[
-    bool, _option("Search kind, depth and width; give limits, or none to see what there is.")
+    bool,
+    _option("Search kind, depth and width. Without a limit: what can be had at all.", "--budget"),
 ]
-MaxParameters = Annotated[int | None, _option("Most parameters.")]
+MaxParameters = Annotated[int | None, _option("Most parameters; counted before training.")]
 MaxLatency = Annotated[
-    float | None, _option("Longest call for the whole graph, exported, by the harness.")
+    float | None,
+    _option("Longest call for the whole graph, exported: its 95 % interval must lie below."),
 ]
-MaxBytes = Annotated[int | None, _option("Largest model.onnx.")]
-Trials = Annotated[int, _option("Students to train.")]
-Kinds = Annotated[str, _option("Kinds to try.")]
+MaxBytes = Annotated[int | None, _option("Largest model.onnx in bytes; known before training.")]
+Trials = Annotated[int, _option("Students to train; give more later and the search goes on.")]
+Kinds = Annotated[str, _option("Networks to try: any of GCN, GraphSAGE, GAT, GCNII, MLP.")]
 Depths = Annotated[str, _option("Numbers of layers to try.")]
-Widths = Annotated[str, _option("Widths to try.")]
-LatencyThreads = Annotated[int, _option("Threads of a measured session.")]
-Rounds = Annotated[int, _option("Interleaved rounds of the last comparison.")]
-Prepared = Annotated[bool, _option("Sort the graph before the measured calls.")]
+Widths = Annotated[str, _option("Widths of the hidden layers to try.")]
+LatencyThreads = Annotated[int, _option("Threads of a call, as in the app that will serve it.")]
+Rounds = Annotated[int, _option("Rounds of the last comparison; more make intervals narrower.")]
+Prepared = Annotated[
+    bool, _option("Sort the graph before the calls, as an app with one graph does.", "--prepared")
+]
 
 
 def check_use(context: typer.Context, budget: bool) -> None:
@@ -133,13 +138,18 @@ def _shown(stack: ExitStack, trials: int) -> Any:
     from ..budget.report import describe
 
     class Shown(Watcher):
+        step: Callable[[str], None]
+
         def examined(self, facts: Facts, trained: int) -> None:
             trial = f"[{trained}/{trials}]" if facts.val_accuracy is not None else "put aside"
             err.print(f"{trial} {describe(facts)}", markup=False, highlight=False, soft_wrap=True)
 
         def comparing(self, processes: int) -> None:
             err.print("comparing the front and the teacher side by side")
-            self.measuring = stack.enter_context(steps(processes, "measuring"))  # type: ignore[method-assign]
+            self.step = stack.enter_context(steps(processes, "measuring"))
+
+        def measuring(self, label: str) -> None:
+            self.step(label)
 
         def chosen(self, facts: Facts) -> None:
             err.print(f"chose {facts.candidate}; reading the test nodes, proving the export")

@@ -12,30 +12,49 @@ from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data,
 if TYPE_CHECKING:
     from ...distill import Architecture, NodeData, Run, TrainSettings
 
-Model = Annotated[str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII or MLP.")]
-Hidden = Annotated[int, typer.Option(help="Width of the hidden layers.")]
-Layers = Annotated[int, typer.Option(help="Number of layers.")]
+_NETWORK, _LEARNS, _TRAINING = "The network", "What it learns from the teacher", "Training"
+
+
+def _network(help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_NETWORK)
+
+
+def _learns(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=_LEARNS)
+
+
+def _training(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=_TRAINING)
+
+
+Model = Annotated[str, _network("GCN, GraphSAGE, GAT, GCNII, or MLP, which sees no graph.")]
+Hidden = Annotated[int, _network("Width of the hidden layers.")]
+Layers = Annotated[int, _network("Number of layers; GCNII adds one before and one behind.")]
 Arguments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--argument",
-        help="Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
+    _network(
+        "Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
         "may be repeated.",
+        "--argument",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Directory for the run; an interrupted one goes on there.")]
-Epochs = Annotated[int, typer.Option(help="Most epochs.")]
-Patience = Annotated[int, typer.Option(help="Epochs without a better one before stopping.")]
-Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-Decay = Annotated[float, typer.Option(help="Weight decay.")]
-InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
-Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
+Epochs = Annotated[int, _training("Most epochs, each one pass over the whole graph.")]
+Patience = Annotated[int, _training("Epochs without a better one before stopping.")]
+Rate = Annotated[float, _training("Learning rate of Adam.")]
+Decay = Annotated[float, _training("Weight decay.")]
+InputDropout = Annotated[float, _training("Share of features set to zero; 0.5 helps on Cora.")]
+Select = Annotated[
+    str, _training("What makes an epoch the best on the validation nodes: loss, or accuracy.")
+]
 TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd"
-Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
+Seed = Annotated[int, _training("Seed of initialisation and dropout.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Directory for the run; an interrupted one goes on there.")
+]
 
 
 def train(
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
+    out_dir: Out,
     data: Data = "digits",
     root: Root = None,
     split_seed: SplitSeed = 0,
@@ -54,6 +73,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a network on labels, a teacher for example.
+
+    Epochs are chosen on the validation nodes; the test nodes are read once, at the end. `distill`
+    and `export` take the directory from here.
 
     graphstill train --data cora --root data --model GCN --hidden-channels 256 --argument
     dropout=0.5 --out runs/teacher
@@ -75,7 +97,7 @@ def train(
 def distill(
     context: typer.Context,
     teacher: Annotated[Path, typer.Option(help="Run directory of the teacher.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
+    out_dir: Out,
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
     root: Root = None,
     split_seed: SplitSeed = 0,
@@ -83,22 +105,25 @@ def distill(
     hidden_channels: Hidden = 16,
     num_layers: Layers = 2,
     argument: Arguments = None,
-    alpha: Annotated[float, typer.Option(help="Weight of the teacher against the labels.")] = 0.9,
-    temperature: Annotated[float, typer.Option(help="Temperature of the logits.")] = 1.0,
+    alpha: Annotated[
+        float, _learns("Weight of the teacher's logits: 0 is labels alone, 1 the teacher alone.")
+    ] = 0.9,
+    temperature: Annotated[
+        float, _learns("Temperature of the logits; above 1 the unlikely classes count more.")
+    ] = 1.0,
     term: Annotated[
         list[str] | None,
-        typer.Option(help=f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
+        _learns(f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="untrained, shuffled: layers that know nothing, for comparison."),
+        _learns("Teach with layers that know nothing, for comparison: untrained or shuffled."),
     ] = None,
     teacher_layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the teacher; may be repeated.")
+        list[str] | None,
+        _learns("Layer of the teacher; may be repeated; its hidden layers if not given."),
     ] = None,
-    student_layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the student; may be repeated.")
-    ] = None,
+    student_layer: Annotated[list[str] | None, _learns("The same of the student.")] = None,
     epochs: Epochs = 500,
     patience: Patience = 100,
     lr: Rate = 0.01,
@@ -127,7 +152,10 @@ def distill(
 
     graphstill distill --teacher runs/teacher --hidden-channels 16 --out runs/student
 
-    With --budget the student is searched: exits with 1 if none is within the limits.
+    With --budget the student is searched: Optuna proposes kind, depth and width, whatever is too
+    large or too slow is put aside before training, and those that nothing beats are measured side
+    by side. Writes OUT/report.html, the best as OUT/student and OUT/bundle; exits with 1 if none is
+    within the limits. The same command goes on, and other limits use again what was trained.
 
     graphstill distill --teacher runs/teacher --budget --max-latency-ms 0.5 --out runs/budget
     """
