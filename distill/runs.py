@@ -146,6 +146,29 @@ def distill(
             that the student is tested on.
         ValueError: If the student cannot be initialised as the method says.
     """
+    module, about, result = teach(
+        teacher, architecture, data, settings, method, directory=directory, progress=progress
+    )
+    return finish(module, architecture, data, about, result, settings, directory)
+
+
+def teach(
+    teacher: Run,
+    architecture: Architecture,
+    data: NodeData,
+    settings: TrainSettings,
+    method: DistillSettings,
+    *,
+    directory: Path | None = None,
+    progress: bool = True,
+) -> tuple[torch.nn.Module, dict[str, Any], Result]:
+    """Do what `distill` does up to the test nodes, for searches that must not read them.
+
+    `distill` with the same arguments and directory finishes the run.
+
+    Returns:
+        The student with its best weights, what settings.json says of it, and what training found.
+    """
     _check_same_split(teacher, data)
     if isinstance(method.initialise, Absorbed) and start is None:
         from .single import distill_one_layer  # distils itself
@@ -172,13 +195,16 @@ def distill(
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
     }
+<<<<<<< HEAD
     before = None
     if start is not None:
         module.load_state_dict(start)
         before, about["start"] = predict(module, data), digest(start)
     student = Role(module, taps)
+=======
+>>>>>>> budget
     result = fit(
-        student,
+        Role(module, taps),
         observed,
         objective,
         settings,
@@ -187,7 +213,11 @@ def distill(
         describe=about,
         progress=progress,
     )
+<<<<<<< HEAD
     return finish(module, architecture, data, about, result, settings, directory, before=before)
+=======
+    return module, about, result
+>>>>>>> budget
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:

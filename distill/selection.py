@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from .data import Observed
-from .errors import TrainingError
+from .errors import DivergedError
 from .models import call
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -107,10 +107,10 @@ def remember(
     """Keep the epoch if it is the best so far.
 
     Raises:
-        TrainingError: If its validation loss is not finite.
+        DivergedError: If its validation loss is not finite.
     """
     if not torch.isfinite(torch.tensor(loss)):
-        raise TrainingError(
+        raise DivergedError(
             f"the validation loss is {loss} after epoch {state.epoch}; try a lower learning rate "
             f"than {settings.lr}"
         )
