@@ -7,16 +7,19 @@ from .distiller import Distiller, Role, observe
 from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
+from .initial import Absorbed, Pruned
 from .losses import LogitKD, Objective, Pass, Supervised, Term
 from .models import Architecture, build, call, hidden_layers
 from .online import Peer, fit_together
 from .runs import DistillSettings, Run, distill, load as load_run, train
 from .selection import Result, TrainSettings
+from .single import one_layer_of
 from .store import TeacherStore, fingerprint
 from .taps import Taps
 from .training import fit
 
 __all__ = [
+    "Absorbed",
     "Architecture",
     "DataError",
     "DistillSettings",
@@ -28,6 +31,7 @@ __all__ = [
     "OnlineSettings",
     "Pass",
     "Peer",
+    "Pruned",
     "Result",
     "Role",
     "Run",
@@ -53,6 +57,7 @@ __all__ = [
     "load_run",
     "methods",
     "observe",
+    "one_layer_of",
     "predict",
     "train",
     "train_together",

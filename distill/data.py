@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 
 from ..kernels import CSRGraph
 from .errors import DataError
+from .sparse import SparseFeatures, worth_it
 
 HIDDEN = -1
 
@@ -64,7 +65,7 @@ class Observed:
     """What training may see: the labels of all other nodes are gone, not merely unused.
 
     Attributes:
-        x: Features, [N, F] float32.
+        x: Features, [N, F] float32, dense or sparse.
         graph: The graph.
         y: Labels, [N] int64; `HIDDEN` outside train and val.
         train: Nodes to fit on.
@@ -73,7 +74,7 @@ class Observed:
         n_id: Id of each node in the whole graph, [N], where this is a part of one.
     """
 
-    x: Tensor
+    x: Tensor | SparseFeatures
     graph: CSRGraph
     y: Tensor
     train: Tensor
@@ -193,12 +194,22 @@ class NodeData:
         """The graph, sorted once."""
         return CSRGraph.from_edge_index(self.edge_index, self.num_nodes)
 
-    def observed(self) -> Observed:
-        """Return what training may see."""
+    @cached_property
+    def sparse_x(self) -> SparseFeatures | None:
+        """The features without their zeros, where that is faster."""
+        return SparseFeatures.of(self.x) if worth_it(self.x) else None
+
+    def observed(self, *, sparse: bool = False) -> Observed:
+        """Return what training may see.
+
+        Args:
+            sparse: Whether features that are mostly zeros may come as `SparseFeatures`.
+        """
         y = torch.full_like(self.y, HIDDEN)
         for nodes in (self.split.train, self.split.val):
             y[nodes] = self.y[nodes]
-        return Observed(self.x, self.graph, y, self.split.train, self.split.val, self.num_classes)
+        x = (self.sparse_x if sparse else None) or self.x
+        return Observed(x, self.graph, y, self.split.train, self.split.val, self.num_classes)
 
     def with_split(self, split: Split, name: str) -> "NodeData":
         """Return the same data under another split."""

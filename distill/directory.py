@@ -14,11 +14,12 @@ from .errors import TrainingError
 from .losses import Objective
 from .selection import Result, State
 
-SETTINGS, CHECKPOINT, METRICS, WEIGHTS = (
+SETTINGS, CHECKPOINT, METRICS, WEIGHTS, OBJECTIVE = (
     "settings.json",
     "checkpoint.safetensors",
     "metrics.jsonl",
     "weights.safetensors",
+    "objective.safetensors",
 )
 # beside the metrics, which are the same for every run with the same settings; time is not
 SECONDS = "seconds.jsonl"

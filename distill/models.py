@@ -1,20 +1,23 @@
 """The networks that can be trained, distilled and rebuilt by name, with PyG's argument names.
 
-All but GCNII are PyG's own. They are built from PyG's layers and then accelerated, so that weights
-are PyG's and speed is ours.
+All but GCNII and those of one shared layer are PyG's own. They are built from PyG's layers and then
+accelerated, so that weights are PyG's and speed is ours.
 """
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch_geometric import nn as pyg
 
 from ..kernels import CSRGraph, accelerate
+from .dropout import dropout, exchange
+from .shared import SharedGCN, SharedGCNII
+from .sparse import SparseFeatures
 
 
 class Architecture(BaseModel):
@@ -80,11 +83,11 @@ class GCNII(torch.nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor | CSRGraph) -> Tensor:
         """Return logits [N, C] from features [N, F] and a graph."""
-        x = x_0 = self.lin_in(F.dropout(x, self.dropout, self.training)).relu()
+        dropped = partial(dropout, p=self.dropout, training=self.training)
+        x = x_0 = self.lin_in(dropped(x)).relu()
         for conv in self.convs:
-            x = F.dropout(x, self.dropout, self.training)
-            x = self.act(conv(x, x_0, edge_index))
-        return self.lin_out(F.dropout(x, self.dropout, self.training))
+            x = self.act(conv(dropped(x), x_0, edge_index))
+        return self.lin_out(dropped(x))
 
 
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
@@ -93,7 +96,10 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "GAT": pyg.GAT,
     "GCNII": GCNII,
     "MLP": pyg.MLP,
+    "SharedGCN": SharedGCN,
+    "SharedGCNII": SharedGCNII,
 }
+_LINEAR_FIRST = ("GCN", "GCNII", "GraphSAGE", "GAT", "MLP", "SharedGCN", "SharedGCNII")
 
 
 def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
@@ -115,10 +121,17 @@ def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
         raise ValueError(f"{architecture.name}: {error}") from error
     if fused:
         accelerate(module)
+        exchange(module)
     return module
 
 
-def call(module: torch.nn.Module, x: Tensor, graph: CSRGraph | Tensor) -> Tensor:
+def takes_sparse(architecture: Architecture) -> bool:
+    """Return whether a network begins with a linear layer, so that sparse features will do."""
+    wide = architecture.in_channels > architecture.hidden_channels
+    return wide and architecture.name in _LINEAR_FIRST
+
+
+def call(module: torch.nn.Module, x: Tensor | SparseFeatures, graph: CSRGraph | Tensor) -> Tensor:
     """Call a network on features and, if it takes one, a graph."""
     takes_graph = "edge_index" in inspect.signature(module.forward).parameters
     return module(x, graph) if takes_graph else module(x)
@@ -148,13 +161,16 @@ def hidden_convs(module: torch.nn.Module) -> list[str]:
         ValueError: If the network has no list `convs`, or no hidden one in it.
     """
     taps = [f"convs.{i}" for i in range(_hidden(module))]
+    if isinstance(module, SharedGCN | SharedGCNII):
+        return [f"convs.0#{i}" for i in range(module.num_layers)]
     if not taps or not hasattr(module, "convs"):
         raise ValueError(f"{type(module).__name__} has no hidden convolution in `convs`")
     return taps
 
 
 def _hidden(module: torch.nn.Module) -> int:
-    convs = getattr(module, "convs", None)
-    depth = len(convs) if convs is not None else int(getattr(module, "num_layers", 1))
-    every = isinstance(module, GCNII) or bool(getattr(module, "jk_mode", None))
+    convs = getattr(module, "convs", ())
+    depth = int(getattr(module, "num_layers", len(convs) or 1))
+    linear_ends = isinstance(module, GCNII | SharedGCN | SharedGCNII)
+    every = linear_ends or bool(getattr(module, "jk_mode", None))
     return depth if every else depth - 1

@@ -7,6 +7,8 @@ A run directory holds
     metrics.jsonl           losses and validation accuracy of each epoch
     seconds.jsonl           seconds of each epoch
     weights.safetensors     the weights of the best epoch, once it is finished
+    objective.safetensors   what the objective learnt, if it has parameters
+    int8.safetensors        the weights in int8 and their scales, where training simulated them
 """
 
 import time
@@ -15,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,7 +33,9 @@ from .directory import (
     save_finished,
 )
 from .distiller import Distiller, Role
+from .dropout import dropout
 from .errors import TrainingError
+from .int8 import Simulation
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
 
@@ -68,12 +71,14 @@ def fit(
         TrainingError: If the loss stops being finite, or the directory holds another run.
     """
     module = student.module
+    int8 = simulated(module, settings)
     optimizer = adam(module, objective, settings)
     torch.manual_seed(settings.seed)
     state = State()
     if directory is not None:
         claim(directory, {"train": settings.model_dump(), **(describe or {})})
         if (directory / WEIGHTS).is_file():
+            int8.settle()
             return load_finished(module, directory)
         if (directory / CHECKPOINT).is_file():
             state = _resume(directory, module, objective, optimizer)
@@ -96,12 +101,19 @@ def fit(
             bar.update(task, advance=1, best=f"val {state.best.val_accuracy:.3f}")
     assert state.best is not None
     module.load_state_dict(state.best_weights)
+    int8.settle(directory)
     module.eval()
     result = replace(state.best, epochs=state.epoch)
     if directory is not None:
         save_finished(directory, module, objective, result)
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+    """Return the simulation that settings ask for, which may be of nothing."""
+    weights, features = settings.int8_weights, settings.int8_features
+    return Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(
@@ -116,7 +128,7 @@ def adam(
     ]
     for name, parameter in module.named_parameters():
         groups[name.startswith("convs.")]["params"].append(parameter)
-    return torch.optim.Adam(groups, lr=settings.lr)
+    return torch.optim.Adam(groups, lr=settings.lr, fused=True)
 
 
 def _step(
@@ -134,7 +146,7 @@ def dropped(data: Observed, settings: TrainSettings) -> Observed:
     """Return the data with some features set to zero, if settings ask for it."""
     if not settings.input_dropout:
         return data
-    return replace(data, x=F.dropout(data.x, settings.input_dropout))
+    return replace(data, x=dropout(data.x, settings.input_dropout))
 
 
 def _save(

@@ -6,35 +6,67 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import budget as budgets
 from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
 
 if TYPE_CHECKING:
     from ...distill import Architecture, NodeData, Run, TrainSettings
 
-Model = Annotated[str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII or MLP.")]
-Hidden = Annotated[int, typer.Option(help="Width of the hidden layers.")]
-Layers = Annotated[int, typer.Option(help="Number of layers.")]
+_NETWORK, _LEARNS, _TRAINING = "The network", "What it learns from the teacher", "Training"
+
+
+def _network(help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_NETWORK)
+
+
+def _learns(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=_LEARNS)
+
+
+def _training(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=_TRAINING)
+
+
+Model = Annotated[
+    str,
+    _network("GCN, GraphSAGE, GAT, GCNII, SharedGCN, SharedGCNII, or MLP, which sees no graph."),
+]
+Hidden = Annotated[int, _network("Width of the hidden layers.")]
+Layers = Annotated[int, _network("Number of layers; GCNII adds one before and one behind.")]
 Arguments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--argument",
-        help="Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
+    _network(
+        "Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
         "may be repeated.",
+        "--argument",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Directory for the run; an interrupted one goes on there.")]
-Epochs = Annotated[int, typer.Option(help="Most epochs.")]
-Patience = Annotated[int, typer.Option(help="Epochs without a better one before stopping.")]
-Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-Decay = Annotated[float, typer.Option(help="Weight decay.")]
-InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
-Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
-TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd"
-Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
+Epochs = Annotated[int, _training("Most epochs, each one pass over the whole graph.")]
+Patience = Annotated[int, _training("Epochs without a better one before stopping.")]
+Rate = Annotated[float, _training("Learning rate of Adam.")]
+Decay = Annotated[float, _training("Weight decay.")]
+InputDropout = Annotated[float, _training("Share of features set to zero; 0.5 helps on Cora.")]
+Int8 = Annotated[bool, _training("Train with int8 weights simulated; it ends with such.")]
+Int8Features = Annotated[bool, _training("Simulate int8 features too.")]
+Protect = Annotated[
+    str | None,
+    _training(
+        "LOW,HIGH: probabilities with which features of nodes with the fewest and the most "
+        "in-edges are left out of --int8-features."
+    ),
+]
+Select = Annotated[
+    str, _training("What makes an epoch the best on the validation nodes: loss, or accuracy.")
+]
+TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
+Seed = Annotated[int, _training("Seed of initialisation and dropout.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Directory for the run; an interrupted one goes on there.")
+]
 
 
 def train(
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
+    out_dir: Out,
     data: Data = "digits",
     root: Root = None,
     split_seed: SplitSeed = 0,
@@ -47,12 +79,18 @@ def train(
     lr: Rate = 0.01,
     weight_decay: Decay = 5e-4,
     input_dropout: InputDropout = 0.0,
+    int8_weights: Int8 = False,
+    int8_features: Int8Features = False,
+    protect: Protect = None,
     select: Select = "loss",
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a network on labels, a teacher for example.
+
+    Epochs are chosen on the validation nodes; the test nodes are read once, at the end. `distill`
+    and `export` take the directory from here.
 
     graphstill train --data cora --root data --model GCN --hidden-channels 256 --argument
     dropout=0.5 --out runs/teacher
@@ -65,15 +103,27 @@ def train(
         run = train_network(
             _architecture(model, hidden_channels, num_layers, argument, loaded),
             loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
+            _settings(
+                epochs,
+                patience,
+                lr,
+                weight_decay,
+                input_dropout,
+                select,
+                seed,
+                int8_weights=int8_weights,
+                int8_features=int8_features,
+                protect=_pair(protect),
+            ),
             directory=out_dir,
         )
         _print_run(run, out_dir, as_json)
 
 
 def distill(
+    context: typer.Context,
     teacher: Annotated[Path, typer.Option(help="Run directory of the teacher.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
+    out_dir: Out,
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
     root: Root = None,
     split_seed: SplitSeed = 0,
@@ -81,31 +131,56 @@ def distill(
     hidden_channels: Hidden = 16,
     num_layers: Layers = 2,
     argument: Arguments = None,
-    alpha: Annotated[float, typer.Option(help="Weight of the teacher against the labels.")] = 0.9,
-    temperature: Annotated[float, typer.Option(help="Temperature of the logits.")] = 1.0,
+    alpha: Annotated[
+        float, _learns("Weight of the teacher's logits: 0 is labels alone, 1 the teacher alone.")
+    ] = 0.9,
+    temperature: Annotated[
+        float, _learns("Temperature of the logits; above 1 the unlikely classes count more.")
+    ] = 1.0,
     term: Annotated[
         list[str] | None,
-        typer.Option(help=f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
+        _learns(f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="untrained, shuffled: layers that know nothing, for comparison."),
+        _learns("Teach with layers that know nothing, for comparison: untrained or shuffled."),
+    ] = None,
+    initialise: Annotated[
+        str | None,
+        _learns(
+            "First weights of the student: pruned (cut out of the teacher; pruned=taylor "
+            "compares channels by gradients) or attention (of the network that is asked for, the "
+            "one layer that absorbs most of the teacher)."
+        ),
     ] = None,
     teacher_layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the teacher; may be repeated.")
+        list[str] | None,
+        _learns("Layer of the teacher; may be repeated; its hidden layers if not given."),
     ] = None,
-    student_layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the student; may be repeated.")
-    ] = None,
+    student_layer: Annotated[list[str] | None, _learns("The same of the student.")] = None,
     epochs: Epochs = 500,
     patience: Patience = 100,
     lr: Rate = 0.01,
     weight_decay: Decay = 5e-4,
     input_dropout: InputDropout = 0.0,
+    int8_weights: Int8 = False,
+    int8_features: Int8Features = False,
+    protect: Protect = None,
     select: Select = "loss",
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
+    budget: budgets.Budget = False,
+    max_parameters: budgets.MaxParameters = None,
+    max_latency_ms: budgets.MaxLatency = None,
+    max_bytes: budgets.MaxBytes = None,
+    trials: budgets.Trials = 20,
+    kinds: budgets.Kinds = "GCN,GraphSAGE,MLP",
+    depths: budgets.Depths = "2,3,4",
+    widths: budgets.Widths = "4,8,12,16,24,32,48,64,96,128",
+    latency_threads: budgets.LatencyThreads = 1,
+    rounds: budgets.Rounds = 5,
+    prepared: budgets.Prepared = False,
 ) -> None:
     """Distil a student from a trained teacher.
 
@@ -113,28 +188,67 @@ def distill(
     abkd=0.01. Layers are named by module path, `act#0` being the first call of `act`.
 
     graphstill distill --teacher runs/teacher --hidden-channels 16 --out runs/student
+
+    With --budget the student is searched: Optuna proposes kind, depth and width, whatever is too
+    large or too slow is put aside before training, and those that nothing beats are measured side
+    by side. Writes OUT/report.html, the best as OUT/student and OUT/bundle; exits with 1 if none is
+    within the limits. The same command goes on, and other limits use again what was trained.
+
+    graphstill distill --teacher runs/teacher --budget --max-latency-ms 0.5 --out runs/budget
     """
     with guarded(f"the same command goes on from the last checkpoint in {out_dir}"):
         from ...distill import DistillSettings, distill as distill_student, load_run
 
+        budgets.check_use(context, budget)
         _set_threads(threads)
         taught = load_run(teacher)
         loaded = load_data(data or taught.provenance["data"], root, split_seed)
-        run = distill_student(
-            taught,
-            _architecture(model, hidden_channels, num_layers, argument, loaded),
-            loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
-            DistillSettings(
-                alpha=alpha,
-                temperature=temperature,
-                control=control,  # type: ignore[arg-type]
-                **_terms(term),
-                teacher_layers=tuple(teacher_layer) if teacher_layer else None,
-                student_layers=tuple(student_layer) if student_layer else None,
-            ),
-            directory=out_dir,
+        training = _settings(
+            epochs,
+            patience,
+            lr,
+            weight_decay,
+            input_dropout,
+            select,
+            seed,
+            int8_weights=int8_weights,
+            int8_features=int8_features,
+            protect=_pair(protect),
         )
+        method = DistillSettings(
+            alpha=alpha,
+            temperature=temperature,
+            control=control,  # type: ignore[arg-type]
+            **_terms(term),
+            teacher_layers=tuple(teacher_layer) if teacher_layer else None,
+            student_layers=tuple(student_layer) if student_layer else None,
+            initialise=_initial(initialise),  # type: ignore[arg-type]
+        )
+        if budget:
+            budgets.search_student(
+                taught,
+                loaded,
+                training,
+                method,
+                out_dir,
+                as_json,
+                limits={
+                    "parameters": max_parameters,
+                    "latency_ms": max_latency_ms,
+                    "bytes": max_bytes,
+                },
+                space={
+                    "kinds": kinds,
+                    "depths": depths,
+                    "widths": widths,
+                    "arguments": dict(_argument(text) for text in argument or []),
+                },
+                measuring={"threads": latency_threads, "rounds": rounds, "prepared": prepared},
+                trials=trials,
+            )
+            return
+        architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
+        run = distill_student(taught, architecture, loaded, training, method, directory=out_dir)
         _print_run(run, out_dir, as_json)
 
 
@@ -150,6 +264,19 @@ def _terms(given: list[str] | None) -> dict[str, Any]:
         except ValueError:
             raise ValueError(f"--term takes NAME=WEIGHT, got {text!r}") from None
     return {"terms": tuple(terms)}
+
+
+def _initial(given: str | None) -> dict[str, str] | None:
+    """Return what --initialise says as settings."""
+    if given is None:
+        return None
+    kind, equals, importance = given.partition("=")
+    if kind not in ("pruned", "attention") or (equals and kind == "attention"):
+        raise ValueError(
+            f"--initialise takes pruned, pruned=activation, pruned=taylor or attention, "
+            f"got {given!r}"
+        )
+    return {"kind": kind, **({"importance": importance} if equals else {})}
 
 
 def _set_threads(threads: int | None) -> None:
@@ -194,6 +321,7 @@ def _settings(
     input_dropout: float,
     select: str,
     seed: int,
+    **int8: Any,
 ) -> "TrainSettings":
     from ...distill import TrainSettings
 
@@ -206,8 +334,19 @@ def _settings(
             "input_dropout": input_dropout,
             "select": select,
             "seed": seed,
+            **int8,
         }
     )
+
+
+def _pair(given: str | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    try:
+        low, high = (float(text) for text in given.split(","))
+    except ValueError:
+        raise ValueError(f"--protect takes LOW,HIGH, such as 0,0.2; got {given!r}") from None
+    return low, high
 
 
 def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
