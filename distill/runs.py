@@ -146,29 +146,6 @@ def distill(
             that the student is tested on.
         ValueError: If the student cannot be initialised as the method says.
     """
-    module, about, result = teach(
-        teacher, architecture, data, settings, method, directory=directory, progress=progress
-    )
-    return finish(module, architecture, data, about, result, settings, directory)
-
-
-def teach(
-    teacher: Run,
-    architecture: Architecture,
-    data: NodeData,
-    settings: TrainSettings,
-    method: DistillSettings,
-    *,
-    directory: Path | None = None,
-    progress: bool = True,
-) -> tuple[torch.nn.Module, dict[str, Any], Result]:
-    """Do what `distill` does up to the test nodes, for searches that must not read them.
-
-    `distill` with the same arguments and directory finishes the run.
-
-    Returns:
-        The student with its best weights, what settings.json says of it, and what training found.
-    """
     _check_same_split(teacher, data)
     if isinstance(method.initialise, Absorbed) and start is None:
         from .single import distill_one_layer  # distils itself
@@ -195,16 +172,13 @@ def teach(
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
     }
-<<<<<<< HEAD
     before = None
     if start is not None:
         module.load_state_dict(start)
         before, about["start"] = predict(module, data), digest(start)
     student = Role(module, taps)
-=======
->>>>>>> budget
     result = fit(
-        Role(module, taps),
+        student,
         observed,
         objective,
         settings,
@@ -213,11 +187,7 @@ def teach(
         describe=about,
         progress=progress,
     )
-<<<<<<< HEAD
     return finish(module, architecture, data, about, result, settings, directory, before=before)
-=======
-    return module, about, result
->>>>>>> budget
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:
@@ -289,7 +259,7 @@ def objective_of(untrained: Pass, taught: Pass, method: DistillSettings) -> Obje
 
 
 def learnt(
-    teacher: Run, student: Run, data: NodeData, method: DistillSettings, directory: Path
+    teacher: Run, student: Run, data: NodeData, directory: Path
 ) -> tuple[Objective, Pass, Pass]:
     """Return a finished run's objective as training left it, and what the two networks answer.
 
@@ -297,15 +267,16 @@ def learnt(
         teacher: The teacher.
         student: The student, with its best weights.
         data: The data.
-        method: What was learnt from the teacher.
-        directory: The student's run directory, which holds what its objective learnt.
+        directory: The student's run directory, which says what was learnt from the teacher, and
+            holds what the objective learnt.
     """
+    method = DistillSettings(**json.loads((directory / SETTINGS).read_text())["distill"])
     observed = data.observed()
-    taps = method.student_layers or hidden_layers(student.module)
-    own = observe(Role(student.module, list(taps)), observed)
-    taught = _teacher_pass(teacher, observed, method, student.provenance["seed"])
+    taps = list(method.student_layers or hidden_layers(student.module)) if method.terms else []
+    own = observe(Role(student.module, taps), observed)
+    taught = teacher_pass(teacher, observed, method, student.provenance["seed"])
     with torch.random.fork_rng(devices=()):
-        objective = _objective(own, taught, method)
+        objective = objective_of(own, taught, method)
     if (directory / OBJECTIVE).is_file():
         objective.load_state_dict(safetensors.torch.load_file(directory / OBJECTIVE))
     return objective, own, taught

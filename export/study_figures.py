@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..distill.study import Place, StudySettings, Summary, read_curves, read_diagnostics
+from ..distill.study import (
+    Place,
+    StudySettings,
+    Summary,
+    read_curves,
+    read_diagnostics,
+    reference_of,
+)
 from . import study_plots as plots
 from .page import Section
 
@@ -83,7 +90,7 @@ def _convergence(
         "the mean of all. Large markers: 95 % of the best, on average. Seconds are of training and "
         "validation, of all students of a group together, beside whatever else ran."
     )
-    svg = plots.convergence(_groups(study, soon), study.against[0] if study.against else "")
+    svg = plots.convergence(_groups(study, soon), reference_of(study.against) or "")
     return Section(f"{data}: convergence", f"{text} {_count(curves)}", svg=svg)
 
 
@@ -125,7 +132,7 @@ def _degrees(
         "Test accuracy by a node's number of incoming edges; mean and one standard deviation over "
         "seeds. The teacher is black."
     )
-    reference = study.against[0] if study.against else ""
+    reference = reference_of(study.against) or ""
     svg = plots.degrees(_groups(study, accuracy, teacher=True), labels[lowest:], reference)
     return Section(f"{data}: accuracy by degree", f"{text} {_count(known)}", svg=svg)
 
@@ -166,8 +173,8 @@ def _groups(
     study: StudySettings, values: Mapping[str, _Value], *, teacher: bool = False
 ) -> list[dict[str, _Value]]:
     """Return arms in groups, kinds together, each with what all are to be seen beside."""
-    fixed = [*(["teacher"] if teacher else []), *study.against[:1]]
-    beside = {arm: values[arm] for arm in fixed if arm in values}
+    fixed = [*(["teacher"] if teacher else []), reference_of(study.against)]
+    beside = {arm: values[arm] for arm in fixed if arm is not None and arm in values}
     kinds: dict[str, list[str]] = {}
     for arm in values:
         if arm not in ("teacher", *fixed):

@@ -53,6 +53,22 @@ def test_accuracy_is_told_by_degree_and_by_class() -> None:
     assert found["class"] == {"nodes": [2, 1], "accuracy": [1.0, 0.0]}
 
 
+def test_of_several_labels_each_is_an_answer() -> None:
+    data = star(5)
+    y = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]] + [[0.0, 0.0]] * 3)
+    object.__setattr__(data, "y", y)
+    object.__setattr__(data, "num_classes", 2)
+    logits = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.4]] + [[0.5, 0.5]] * 3).logit()
+    found = answers(logits, data, -logits)
+    assert found["accuracy"] == pytest.approx(5 / 6)
+    assert found["confidence"] == pytest.approx((4 * 0.9 + 0.8 + 0.6) / 6)
+    assert found["class"] == {"nodes": [3, 3], "accuracy": [1.0, pytest.approx(2 / 3)]}
+    assert found["degree"]["nodes"] == [2, 0, 0, 1]
+    assert found["degree"]["accuracy"] == [0.75, None, None, 1.0]
+    assert sum(found["calibration"]["nodes"]) == 6
+    assert found["agreement"] == 0
+
+
 def test_agreement_is_with_the_teacher_on_test_nodes() -> None:
     data = star(5)
     own = logits_of([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]], data)
