@@ -9,18 +9,22 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from .batches import BatchSettings
 from .checkpoint import write_in_one_step
-from .controls import Control, controlled
-from .data import NodeData, Observed
+from .controls import Control
+from .data import NodeData
 from .directory import SETTINGS, WEIGHTS
-from .distiller import Role, observe
+from .distiller import Role
+from .distributed import Workers
 from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
+from .inference import for_network
 from .losses import LogitKD, Objective, Pass, Rows, Supervised
 from .methods.settings import ABKDSetting, TermSetting
 from .models import Architecture, build, hidden_layers
 from .schedule import Points, scheduled
 from .selection import Result, TrainSettings
+from .teaching import Lesson, examples
 from .training import fit
 
 SUMMARY = "summary.json"
@@ -83,10 +87,12 @@ def train(
     settings: TrainSettings,
     *,
     label_smoothing: float = 0.0,
+    batches: BatchSettings | None = None,
     directory: Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a network on labels alone. Arguments as in `fit`."""
+    batches = for_network(batches, architecture)
     student = Role(_fresh(architecture, settings))
     objective = Objective({"supervised": (1.0, Supervised(label_smoothing))})
     about = {
@@ -100,11 +106,13 @@ def train(
         data.observed(),
         objective,
         settings,
+        batches=batches,
         directory=directory,
         describe=about,
         progress=progress,
     )
-    return finish(student.module, architecture, data, about, result, settings, directory)
+    module = student.module
+    return finish(module, architecture, data, about, result, settings, directory, batches)
 
 
 def distill(
@@ -114,12 +122,16 @@ def distill(
     settings: TrainSettings,
     method: DistillSettings,
     *,
+    batches: BatchSettings | None = None,
+    store: Path | None = None,
     directory: Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a student on labels, a teacher's logits and, by terms over layers, its layers.
 
-    The teacher is frozen and answers once: the graph is always the same.
+    The teacher is frozen and answers once: the graph is always the same. Where training takes parts
+    of the graph, the answers are kept in a `TeacherStore` on disk, or in memory where there is no
+    directory; `BatchSettings` can ask for a teacher that answers in every step instead.
 
     Args:
         teacher: The teacher.
@@ -127,19 +139,26 @@ def distill(
         data: The data; test labels stay hidden from training.
         settings: How to train.
         method: What to learn from the teacher.
+        batches: How to train on parts of the graph; None takes all of it in every step.
+        store: Folder of a `TeacherStore` to take, or to write where there is none; with batches,
+            and by default in the run directory. Several students may share one.
         directory: Run directory.
         progress: Whether to show a progress bar on a terminal.
 
     Raises:
         DataError: If the teacher was trained on other data or another split: it would carry labels
-            that the student is tested on.
+            that the student is tested on. If a store holds another teacher's answers.
     """
     _check_same_split(teacher, data)
-    observed = data.observed()
+    observed, batches = data.observed(), for_network(batches, architecture)
     module = _fresh(architecture, settings)
-    taught = _teacher_pass(teacher, observed, method, settings.seed)
+    if store is None and directory is not None:
+        store = directory / "teacher"
     taps = list(method.student_layers or hidden_layers(module)) if method.terms else []
-    objective = _objective(observe(Role(module, taps), observed), taught, method)
+    layers = list(method.teacher_layers or hidden_layers(teacher.module)) if method.terms else []
+    lesson = Lesson(teacher.module, teacher.architecture, layers, method.control, settings.seed)
+    taught = lesson.given(observed, batches, store, progress=progress)
+    objective = _objective(*examples(Role(module, taps), taught, observed, batches), method)
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
@@ -156,11 +175,12 @@ def distill(
         objective,
         settings,
         teacher=taught,
+        batches=batches,
         directory=directory,
         describe=about,
         progress=progress,
     )
-    return finish(module, architecture, data, about, result, settings, directory)
+    return finish(module, architecture, data, about, result, settings, directory, batches)
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:
@@ -203,16 +223,6 @@ def _fresh(architecture: Architecture, settings: TrainSettings) -> torch.nn.Modu
     return build(architecture)
 
 
-def _teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
-    if not method.terms:
-        return observe(Role(teacher.module, ()), data)
-    taps = method.teacher_layers or hidden_layers(teacher.module)
-    taught = observe(Role(teacher.module, taps), data)
-    if method.control is None:
-        return taught
-    return controlled(method.control, taught, teacher.architecture, taps, data, seed)
-
-
 def _objective(untrained: Pass, taught: Pass, method: DistillSettings) -> Objective:
     logits = LogitKD(scheduled(method.temperature), method.rows)
     terms = {"supervised": (1 - method.alpha, Supervised()), "kd": (method.alpha, logits)}
@@ -232,9 +242,11 @@ def finish(
     result: Result,
     settings: TrainSettings,
     directory: Path | None,
+    batches: BatchSettings | None = None,
 ) -> Run:
     """Evaluate a trained network, read the test nodes for the first time, and write its summary."""
-    accuracy = accuracies(predict(module, data), data)
+    workers = Workers.here()
+    accuracy = workers.from_first(lambda: accuracies(predict(module, data, batches), data))
     provenance = {
         **{name: about[name] for name in ("data", "split", "method")},
         "seed": settings.seed,
@@ -250,7 +262,7 @@ def finish(
         "class_names": list(data.class_names) if data.class_names else None,
         "feature_transform": data.feature_transform,
     }
-    if directory is not None:
+    if directory is not None and workers.first:
         text = json.dumps(summary, indent=2) + "\n"
         write_in_one_step(directory / SUMMARY, text.encode())
     return Run(module=module, architecture=architecture, **summary)
