@@ -65,10 +65,9 @@ class Lesson:
         if batches is None or folder is None:
             return self._whole(data)
         mark = fingerprint(self.module, data.x, data.graph, note=self._note())
-        if not TeacherStore.is_at(folder):
-            size = batches.eval_batch_size
-            parts = self._parts(data, size, progress) if size and self.control is None else None
-            Workers.here().from_first(lambda: self._write(folder, data, mark, parts))
+        size = batches.eval_batch_size
+        parts = self._parts(data, size, progress) if size and self.control is None else None
+        Workers.here().from_first(lambda: self._write(folder, data, mark, parts))
         return TeacherStore(folder, mark, self.layers)
 
     def _note(self) -> str:
@@ -94,6 +93,9 @@ class Lesson:
         mark: str,
         parts: Iterable[tuple[Tensor, Pass]] | None,
     ) -> None:
+        """Write the store where there is none."""
+        if TeacherStore.is_at(folder):
+            return
         if parts is None:
             TeacherStore.write(folder, self._whole(data), mark, self.layers, "float32")
         else:

@@ -1,5 +1,6 @@
 """Training on sampled parts: what it learns from, exact resume, kills, and several processes."""
 
+import contextlib
 import json
 import multiprocessing
 import random
@@ -160,22 +161,31 @@ def start(teacher: Path, folder: Path, **changes: object) -> multiprocessing.pro
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     teacher_folder: Path, tmp_path: Path
 ) -> None:
+    every_step = BATCHES.model_copy(update={"checkpoint_steps": 1}).model_dump()
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    start(teacher_folder, whole, batches={"batch_size": 0}).join()  # ends at once: now all is warm
-    began = time.monotonic()
-    start(teacher_folder, whole).join()
-    seconds = time.monotonic() - began
-    chance, kills = random.Random(time.time_ns()), 0
+    start(teacher_folder, whole, batches=every_step).join()
+    chance, kills = random.Random(0), 0
     while not (killed / "summary.json").exists():
-        process = start(teacher_folder, killed)
-        process.join(chance.uniform(0, seconds * (0.8 + 0.1 * kills)))
+        process = start(teacher_folder, killed, batches=every_step)
+        after(chance.randint(0, 6), killed / "checkpoint.safetensors", process)
+        process.join(chance.uniform(0, 0.05))
         if process.is_alive():
             process.kill()  # SIGKILL
             kills += 1
         process.join()
         assert process.exitcode in (0, -9)
-    assert kills > 0
+    assert kills > 2
     assert bits(whole) == bits(killed)
+
+
+def after(changes: int, file: Path, process: multiprocessing.process.BaseProcess) -> None:
+    """Wait until a file was replaced so many times, or the process ended."""
+    seen = {file.stat().st_mtime_ns} if file.exists() else set()
+    known = len(seen)
+    while len(seen) - known < changes and process.is_alive():
+        with contextlib.suppress(FileNotFoundError):
+            seen.add(file.stat().st_mtime_ns)
+        time.sleep(0.001)
 
 
 def test_two_processes_with_half_the_batch_are_one_with_all_of_it(
