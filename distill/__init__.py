@@ -1,6 +1,7 @@
 """Train teachers and distil students on any PyG graph. Needs torch and torch_geometric."""
 
 from . import methods
+from .batches import BatchSettings, NeighborLoader
 from .data import NodeData, Observed, Split
 from .datasets import digits, load
 from .distiller import Distiller, Role, observe
@@ -12,6 +13,7 @@ from .losses import LogitKD, Objective, Pass, Supervised, Term
 from .models import Architecture, build, call, hidden_layers
 from .online import Peer, fit_together
 from .runs import DistillSettings, Run, distill, load as load_run, train
+from .sampler import NeighborSampler, Sample
 from .selection import Result, TrainSettings
 from .single import one_layer_of
 from .store import TeacherStore, fingerprint
@@ -21,10 +23,13 @@ from .training import fit
 __all__ = [
     "Absorbed",
     "Architecture",
+    "BatchSettings",
     "DataError",
     "DistillSettings",
     "Distiller",
     "LogitKD",
+    "NeighborLoader",
+    "NeighborSampler",
     "NodeData",
     "Objective",
     "Observed",
@@ -35,6 +40,7 @@ __all__ = [
     "Result",
     "Role",
     "Run",
+    "Sample",
     "Split",
     "Supervised",
     "TapError",

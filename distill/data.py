@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
 from ..kernels import CSRGraph
 from .errors import DataError
-from .sparse import SparseFeatures, worth_it
+from .sparse import SparseFeatures, take_rows, worth_it
 
 HIDDEN = -1
 
@@ -72,6 +73,11 @@ class Observed:
         val: Nodes to select by.
         num_classes: Number of classes C.
         n_id: Id of each node in the whole graph, [N], where this is a part of one.
+        num_seeds: Where this is a sample: the first so many nodes are answered for, the others are
+            there to be looked at. None: all are answered for.
+        train_size: What sums over training nodes are divided by, where that is not their number:
+            in a sample the number that it has on average, so that no epoch depends on how training
+            nodes fall into batches.
     """
 
     x: Tensor | SparseFeatures
@@ -81,6 +87,8 @@ class Observed:
     val: Tensor
     num_classes: int
     n_id: Tensor | None = None
+    num_seeds: int | None = None
+    train_size: float | None = None
 
     @classmethod
     def of_batch(
@@ -91,6 +99,7 @@ class Observed:
         train: Tensor,
         num_classes: int,
         n_id: Tensor | None = None,
+        num_seeds: int | None = None,
     ) -> "Observed":
         """Return what losses see of a part of a graph, with the labels of `train` alone.
 
@@ -107,7 +116,47 @@ class Observed:
         hidden[train] = labels
         if not isinstance(edge_index, CSRGraph):
             edge_index = CSRGraph.from_edge_index(edge_index, x.shape[0])
-        return cls(x, edge_index, hidden, train, train[:0], num_classes, n_id)
+        return cls(x, edge_index, hidden, train, train[:0], num_classes, n_id, num_seeds)
+
+    def to(self, device: torch.device | str) -> "Observed":
+        """Return the same on a device; itself, with what its graph has prepared, if it is there."""
+        if self.train.device == torch.device(device):
+            return self
+        moved = {
+            name: value.to(device)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor | CSRGraph | SparseFeatures)
+        }
+        return replace(self, **moved)
+
+    def training_on(self, train: Tensor, train_size: float | None = None) -> "Observed":
+        """Return the same with other training nodes."""
+        return replace(self, train=train, train_size=train_size)
+
+    def of_seeds(self) -> "Observed":
+        """Return the seeds of a sample, and the edges among them."""
+        count = self.num_seeds
+        assert count is not None
+        rowptr, col = self.graph.rowptr[: count + 1], self.graph.col[: self.graph.rowptr[count]]
+        own = col < count
+        rowptr = F.pad(own.cumsum(0), (1, 0))[rowptr]
+        n_id = None if self.n_id is None else self.n_id[:count]
+        return replace(
+            self,
+            x=take_rows(self.x, torch.arange(count, device=col.device)),
+            graph=CSRGraph.from_csr(rowptr, col[own]),
+            y=self.y[:count],
+            n_id=n_id,
+            num_seeds=None,
+        )
+
+    def of_seed_edges(self) -> "Observed":
+        """Return the sample with the seeds' in-edges alone: other nodes have not all of theirs."""
+        assert self.num_seeds is not None
+        last = self.graph.rowptr[self.num_seeds]
+        rowptr, col = self.graph.rowptr.clamp(max=last), self.graph.col[:last]
+        graph = CSRGraph.from_csr(rowptr, col, self.graph.num_src)
+        return replace(self, graph=graph)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,8 @@ class Alignahead(Term):
         features: Weight of Alignahead++'s features, mean over nodes of ‖h - h_peer‖² / width.
     """
 
+    over_edges = True
+
     def __init__(self, shift: int = 1, features: float = 0.0) -> None:
         super().__init__()
         self.shift = shift
