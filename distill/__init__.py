@@ -7,9 +7,11 @@ from .distiller import Distiller, Role, observe
 from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
+from .heterogeneous import HeteroNodeData
 from .losses import LogitKD, Objective, Pass, Supervised, Term
-from .models import Architecture, build, call, hidden_layers
+from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
+from .relational import RelationalData
 from .runs import DistillSettings, Run, distill, load as load_run, train
 from .selection import Result, TrainSettings
 from .store import TeacherStore, fingerprint
@@ -21,6 +23,7 @@ __all__ = [
     "DataError",
     "DistillSettings",
     "Distiller",
+    "HeteroNodeData",
     "LogitKD",
     "NodeData",
     "Objective",
@@ -28,6 +31,7 @@ __all__ = [
     "OnlineSettings",
     "Pass",
     "Peer",
+    "RelationalData",
     "Result",
     "Role",
     "Run",
@@ -48,11 +52,13 @@ __all__ = [
     "fingerprint",
     "fit",
     "fit_together",
+    "fitting",
     "hidden_layers",
     "load",
     "load_run",
     "methods",
     "observe",
+    "parameters_of",
     "predict",
     "train",
     "train_together",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch_geometric.data import Data
 
 from ..kernels import CSRGraph
 from .errors import DataError
+from .graphs import Features, Graph, edges_of
 
 HIDDEN = -1
 
@@ -37,7 +39,7 @@ class Split:
         """
         generator = torch.Generator().manual_seed(seed)
         parts: tuple[list[Tensor], ...] = ([], [], [])
-        for label in y.unique().tolist():
+        for label in y[y != HIDDEN].unique().tolist():
             nodes = (y == label).nonzero().squeeze(1)
             nodes = nodes[torch.randperm(nodes.numel(), generator=generator)]
             if nodes.numel() < train + val + 1:
@@ -58,13 +60,26 @@ class Split:
         ends = [round(train * num_nodes), round((train + val) * num_nodes)]
         return cls(*(part.sort().values for part in order.tensor_split(ends)))
 
+    def among(self, nodes: Tensor) -> "Split":
+        """Return the split whose numbers count the given nodes, as ids of those nodes."""
+        return Split(nodes[self.train], nodes[self.val], nodes[self.test])
+
+    @classmethod
+    def with_test(
+        cls, test: Tensor, others: Tensor, train: float, val: float, seed: int
+    ) -> "Split":
+        """Divide nodes into train and val in this ratio, beside test nodes that are given."""
+        order = torch.randperm(others.numel(), generator=torch.Generator().manual_seed(seed))
+        parts = others[order].tensor_split([round(others.numel() * train / (train + val))])
+        return cls(*(part.sort().values for part in parts), test)
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:
     """What training may see: the labels of all other nodes are gone, not merely unused.
 
     Attributes:
-        x: Features, [N, F] float32.
+        x: Features, [N, F] float32, or what the data has in their place.
         graph: The graph.
         y: Labels, [N] int64; `HIDDEN` outside train and val.
         train: Nodes to fit on.
@@ -73,13 +88,18 @@ class Observed:
         n_id: Id of each node in the whole graph, [N], where this is a part of one.
     """
 
-    x: Tensor
-    graph: CSRGraph
+    x: Features
+    graph: Graph
     y: Tensor
     train: Tensor
     val: Tensor
     num_classes: int
     n_id: Tensor | None = None
+
+    @property
+    def edges(self) -> CSRGraph:
+        """The edges among the nodes that are classified, without their relations."""
+        return edges_of(self.graph)
 
     @classmethod
     def of_batch(
@@ -117,7 +137,7 @@ class NodeData:
         name: What it is called.
         x: Features, [N, F] float32, finite.
         edge_index: Sources and destinations, [2, E] int64.
-        y: Class of each node, [N] int64, in [0, C).
+        y: Class of each node, [N] int64, in [0, C); `HIDDEN` where it has none.
         split: Which nodes to fit on, to select by and to report.
         split_name: How the split came about; runs that belong together must agree in it.
         class_names: Names of the classes, where they have any.
@@ -134,12 +154,11 @@ class NodeData:
     feature_transform: str | None = None
 
     def __post_init__(self) -> None:
-        if self.x.dtype != torch.float32 or self.x.dim() != 2:
-            raise DataError(f"x must be [N, F] float32, got {list(self.x.shape)} {self.x.dtype}")
-        if not bool(self.x.isfinite().all()):
-            node = int((~self.x.isfinite()).any(dim=1).nonzero()[0])
-            raise DataError(f"the features of node {node} hold NaN or infinity")
+        self._check_features()
         _check_labels(self.y, self.num_nodes)
+
+    def _check_features(self) -> None:
+        check_features(self.x)
 
     @classmethod
     def from_pyg(
@@ -168,7 +187,7 @@ class NodeData:
         assert isinstance(y, Tensor)
         y = y.squeeze(-1) if y.dim() == 2 and y.shape[1] == 1 else y
         _check_labels(y, len(x))
-        split, split_name = _split_of(data, y, seed)
+        split, split_name = split_of(data, y, seed)
         return cls(
             name, x.float(), edge_index, y, split, split_name, class_names, feature_transform
         )
@@ -189,9 +208,14 @@ class NodeData:
         return int(self.y.max()) + 1
 
     @cached_property
-    def graph(self) -> CSRGraph:
+    def graph(self) -> Graph:
         """The graph, sorted once."""
         return CSRGraph.from_edge_index(self.edge_index, self.num_nodes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What networks must know of this data beside widths, by the names of their arguments."""
+        return {}
 
     def observed(self) -> Observed:
         """Return what training may see."""
@@ -200,9 +224,26 @@ class NodeData:
             y[nodes] = self.y[nodes]
         return Observed(self.x, self.graph, y, self.split.train, self.split.val, self.num_classes)
 
-    def with_split(self, split: Split, name: str) -> "NodeData":
+    def with_split(self, split: Split, name: str) -> Self:
         """Return the same data under another split."""
         return replace(self, split=split, split_name=name)
+
+
+def check_features(x: Tensor, of: str = "node") -> None:
+    """Refuse features that are not [N, F] float32 and finite.
+
+    Args:
+        x: The features.
+        of: What has them, for the message.
+
+    Raises:
+        DataError: If they are not.
+    """
+    if x.dtype != torch.float32 or x.dim() != 2:
+        raise DataError(f"x must be [N, F] float32, got {list(x.shape)} {x.dtype}")
+    if not bool(x.isfinite().all()):
+        node = int((~x.isfinite()).any(dim=1).nonzero()[0])
+        raise DataError(f"the features of {of} {node} hold NaN or infinity")
 
 
 def _check_labels(y: Tensor, num_nodes: int) -> None:
@@ -213,7 +254,8 @@ def _check_labels(y: Tensor, num_nodes: int) -> None:
         )
 
 
-def _split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
+def split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
+    """Return the split that the masks of a PyG object make, or one drawn by class, and its name."""
     masks = [getattr(data, f"{part}_mask", None) for part in ("train", "val", "test")]
     if all(mask is None for mask in masks):
         return Split.per_class(y, train=20, val=30, seed=seed), per_class_name(20, 30, seed)

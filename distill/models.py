@@ -15,6 +15,10 @@ from torch import Tensor
 from torch_geometric import nn as pyg
 
 from ..kernels import CSRGraph, accelerate
+from .data import NodeData
+from .errors import DataError
+from .graphs import Features, Graph, are_ids
+from .relational_models import HGT, RGCN, HeteroRGCN
 
 
 class Architecture(BaseModel):
@@ -93,7 +97,56 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "GAT": pyg.GAT,
     "GCNII": GCNII,
     "MLP": pyg.MLP,
+    "RGCN": RGCN,
+    "HeteroRGCN": HeteroRGCN,
+    "HGT": HGT,
 }
+
+
+def fitting(
+    data: NodeData,
+    name: str,
+    hidden_channels: int,
+    num_layers: int,
+    arguments: dict[str, Any] | None = None,
+) -> Architecture:
+    """Return an architecture with the widths that data asks for, and what else it has to know.
+
+    Args:
+        data: The data.
+        name: One of `NETWORKS`.
+        hidden_channels: Width of the hidden layers.
+        num_layers: Number of layers.
+        arguments: Further arguments.
+
+    Raises:
+        DataError: If the network cannot work on this data.
+    """
+    taken = inspect.signature(NETWORKS[name]).parameters if name in NETWORKS else {}
+    facts = {fact: value for fact, value in data.facts.items() if fact in taken}
+    if name in NETWORKS and len(facts) < len(data.facts) and not _is_blind(name, data):
+        able = [
+            n
+            for n, f in NETWORKS.items()
+            if data.facts.keys() <= inspect.signature(f).parameters.keys()
+        ]
+        raise DataError(
+            f"{name} knows no {', '.join(data.facts.keys() - facts.keys())}, which {data.name} "
+            f"has; networks for it are {', '.join(able)}"
+        )
+    return Architecture(
+        name=name,
+        in_channels=data.num_features,
+        hidden_channels=hidden_channels,
+        num_layers=num_layers,
+        out_channels=data.num_classes,
+        arguments={**facts, **(arguments or {})},
+    )
+
+
+def _is_blind(name: str, data: NodeData) -> bool:
+    """Return whether a network looks at features alone, and there are some."""
+    return name == "MLP" and isinstance(data.x, Tensor) and not are_ids(data.x)
 
 
 def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
@@ -118,17 +171,25 @@ def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
     return module
 
 
-def call(module: torch.nn.Module, x: Tensor, graph: CSRGraph | Tensor) -> Tensor:
-    """Call a network on features and, if it takes one, a graph."""
+def call(module: torch.nn.Module, x: Features, graph: Graph | Tensor, *relations: Tensor) -> Tensor:
+    """Call a network on features and, if it takes one, a graph with what belongs to its edges."""
     takes_graph = "edge_index" in inspect.signature(module.forward).parameters
-    return module(x, graph) if takes_graph else module(x)
+    return module(x, graph, *relations) if takes_graph else module(x)
+
+
+def parameters_of(module: torch.nn.Module) -> tuple[int, int]:
+    """Return the number of parameters, and how many of them are in tables with a row per node."""
+    parameters = dict(module.named_parameters())
+    embeddings = [m.weight for m in module.modules() if isinstance(m, torch.nn.Embedding)]
+    tables = embeddings + [parameters[name] for name in getattr(module, "tables", ())]
+    return sum(p.numel() for p in parameters.values()), sum(table.numel() for table in tables)
 
 
 def hidden_layers(module: torch.nn.Module) -> list[str]:
     """Return the taps of a network's hidden layers after their activation, first to last.
 
-    They are the calls of the shared module `act`. Where that is one layer only, the logits are
-    added, so that there is something to choose from.
+    They are the calls of the shared module `act`; of several types of nodes, the one classified.
+    Where that is one layer only, the logits are added, so that there is something to choose from.
 
     Raises:
         ValueError: If the network has no such module; name the layers yourself then.
@@ -137,7 +198,7 @@ def hidden_layers(module: torch.nn.Module) -> list[str]:
         raise ValueError(
             f"{type(module).__name__} has no module `act` to find its hidden layers by; name them"
         )
-    taps = [f"act#{i}" for i in range(_hidden(module))]
+    taps = [f"act#{i}{_suffix(module)}" for i in range(_hidden(module))]
     return taps if len(taps) > 1 else [*taps, ""]
 
 
@@ -147,14 +208,20 @@ def hidden_convs(module: torch.nn.Module) -> list[str]:
     Raises:
         ValueError: If the network has no list `convs`, or no hidden one in it.
     """
-    taps = [f"convs.{i}" for i in range(_hidden(module))]
+    taps = [f"convs.{i}{_suffix(module)}" for i in range(_hidden(module))]
     if not taps or not hasattr(module, "convs"):
         raise ValueError(f"{type(module).__name__} has no hidden convolution in `convs`")
     return taps
 
 
+def _suffix(module: torch.nn.Module) -> str:
+    """Return what names the classified type's output of a layer that answers for several."""
+    target = getattr(module, "target", None)
+    return f"[{target}]" if isinstance(target, str) else ""
+
+
 def _hidden(module: torch.nn.Module) -> int:
     convs = getattr(module, "convs", None)
     depth = len(convs) if convs is not None else int(getattr(module, "num_layers", 1))
-    every = isinstance(module, GCNII) or bool(getattr(module, "jk_mode", None))
+    every = isinstance(module, (GCNII, HGT)) or bool(getattr(module, "jk_mode", None))
     return depth if every else depth - 1

@@ -31,6 +31,7 @@ from .directory import (
 )
 from .distiller import Distiller, Role
 from .errors import TrainingError
+from .graphs import are_ids
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
 
@@ -128,9 +129,21 @@ def _step(
 
 
 def dropped(data: Observed, settings: TrainSettings) -> Observed:
-    """Return the data with some features set to zero, if settings ask for it."""
+    """Return the data with some features set to zero, if settings ask for it.
+
+    Raises:
+        TrainingError: If nodes have ids in place of features.
+    """
     if not settings.input_dropout:
         return data
+    if isinstance(data.x, dict):
+        kept = {
+            kind: x if are_ids(x) else F.dropout(x, settings.input_dropout)
+            for kind, x in data.x.items()
+        }
+        return replace(data, x=kept)
+    if are_ids(data.x):
+        raise TrainingError("input_dropout needs features; these nodes have ids only")
     return replace(data, x=F.dropout(data.x, settings.input_dropout))
 
 
