@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from ..kernels import CSRGraph
 from .errors import DataError
 from .graphs import Features, Graph, edges_of
+from .sparse import SparseFeatures, worth_it
 
 HIDDEN = -1
 
@@ -217,12 +218,22 @@ class NodeData:
         """What networks must know of this data beside widths, by the names of their arguments."""
         return {}
 
-    def observed(self) -> Observed:
-        """Return what training may see."""
+    @cached_property
+    def sparse_x(self) -> SparseFeatures | None:
+        """The features without their zeros, where that is faster."""
+        return SparseFeatures.of(self.x) if worth_it(self.x) else None
+
+    def observed(self, *, sparse: bool = False) -> Observed:
+        """Return what training may see.
+
+        Args:
+            sparse: Whether features that are mostly zeros may come as `SparseFeatures`.
+        """
         y = torch.full_like(self.y, HIDDEN)
         for nodes in (self.split.train, self.split.val):
             y[nodes] = self.y[nodes]
-        return Observed(self.x, self.graph, y, self.split.train, self.split.val, self.num_classes)
+        x = (self.sparse_x if sparse else None) or self.x
+        return Observed(x, self.graph, y, self.split.train, self.split.val, self.num_classes)
 
     def with_split(self, split: Split, name: str) -> Self:
         """Return the same data under another split."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..kernels import CSRGraph, RelationalGraph
+from .sparse import SparseFeatures
 
 # source type, relation, destination type
 EdgeType = tuple[str, str, str]
@@ -56,7 +57,7 @@ class HeteroGraph(dict[EdgeType, Tensor]):
 
 Graph = CSRGraph | RelationalGraph | HeteroGraph
 # [N, F] float32; ids of nodes [N] int64, where they have no features; or either by type of nodes
-Features = Tensor | dict[str, Tensor]
+Features = Tensor | SparseFeatures | dict[str, Tensor | SparseFeatures]
 
 
 def edges_of(graph: Graph) -> CSRGraph:
@@ -64,6 +65,6 @@ def edges_of(graph: Graph) -> CSRGraph:
     return graph if isinstance(graph, CSRGraph) else graph.edges
 
 
-def are_ids(x: Tensor) -> bool:
+def are_ids(x: Tensor | SparseFeatures) -> bool:
     """Return whether nodes have ids in place of features."""
-    return not x.is_floating_point()
+    return isinstance(x, Tensor) and not x.is_floating_point()

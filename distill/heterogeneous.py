@@ -8,7 +8,7 @@ import shutil
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,17 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.datasets import HGBDataset
 
-from .data import NodeData, Split, check_features, split_of
+from .data import NodeData, Observed, Split, check_features, split_of
 from .errors import DataError
 from .graphs import EdgeType, HeteroGraph, are_ids
 from .relational import VALIDATION, own_test_name
+from .sparse import SparseFeatures, worth_it
 
 # name: PyG's name, type of the nodes that are classified
 HGB = {"hgb-dblp": ("DBLP", "author"), "hgb-imdb": ("IMDB", "movie")}
+
+# features that may come without their zeros are this wide: wider than what a network makes of them
+WIDE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,21 @@ class HeteroNodeData(NodeData):
         return HeteroGraph(
             self.edge_index, {kind: len(x) for kind, x in self.x.items()}, self.target
         )
+
+    def observed(self, *, sparse: bool = False) -> Observed:
+        """Return what training may see.
+
+        Args:
+            sparse: Whether wide features that are mostly zeros may come as `SparseFeatures`.
+        """
+        seen = super().observed()
+        return replace(seen, x={**self.x, **self.sparse_parts}) if sparse else seen
+
+    @cached_property
+    def sparse_parts(self) -> dict[str, SparseFeatures]:
+        """Features of at least `WIDE` channels without their zeros, where that is faster."""
+        wide = {k: x for k, x in self.x.items() if not are_ids(x) and x.shape[1] >= WIDE}
+        return {kind: SparseFeatures.of(x) for kind, x in wide.items() if worth_it(x)}
 
     @property
     def facts(self) -> dict[str, Any]:

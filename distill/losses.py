@@ -8,7 +8,7 @@ nothing of them is in the student.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from .schedule import Schedule, at
 
 Rows = Literal["all", "train"]
 
+_Kept = TypeVar("_Kept")
+
 
 @dataclass(frozen=True, eq=False)
 class Pass:
@@ -27,9 +29,9 @@ class Pass:
 
     logits: Tensor
     layers: list[Tensor] = field(default_factory=list)
-    _kept: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
-    def kept(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+    def kept(self, key: object, make: Callable[[], _Kept]) -> _Kept:
         """Return what is derived from this pass, made once: a frozen teacher's stays the same."""
         if key not in self._kept:
             self._kept[key] = make()
@@ -107,12 +109,15 @@ class LogitKD(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over the nodes that count."""
-        logits = (student.logits, given(teacher).logits)
-        if self.rows == "train":
-            logits = tuple(z[data.train] for z in logits)
-        temperature = at(self.temperature, self.epoch)
-        student_log, teacher_log = (F.log_softmax(z / temperature, dim=-1) for z in logits)
-        divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+        temperature, taught = at(self.temperature, self.epoch), given(teacher)
+
+        def softened(logits: Tensor) -> Tensor:
+            counted = logits[data.train] if self.rows == "train" else logits
+            return F.log_softmax(counted / temperature, dim=-1)
+
+        other = taught.kept(("soft", temperature, self.rows), lambda: softened(taught.logits))
+        own = softened(student.logits)
+        divergence = F.kl_div(own, other, reduction="batchmean", log_target=True)
         return temperature**2 * divergence
 
 

@@ -6,18 +6,20 @@ are PyG's and speed is ours.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch_geometric import nn as pyg
 
 from ..kernels import CSRGraph, accelerate
 from .data import NodeData
+from .dropout import dropout, exchange
 from .errors import DataError
 from .graphs import Features, Graph, are_ids
+from .heterogeneous import WIDE
 from .relational_models import HGT, RGCN, HeteroRGCN
 
 
@@ -84,11 +86,11 @@ class GCNII(torch.nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor | CSRGraph) -> Tensor:
         """Return logits [N, C] from features [N, F] and a graph."""
-        x = x_0 = self.lin_in(F.dropout(x, self.dropout, self.training)).relu()
+        dropped = partial(dropout, p=self.dropout, training=self.training)
+        x = x_0 = self.lin_in(dropped(x)).relu()
         for conv in self.convs:
-            x = F.dropout(x, self.dropout, self.training)
-            x = self.act(conv(x, x_0, edge_index))
-        return self.lin_out(F.dropout(x, self.dropout, self.training))
+            x = self.act(conv(dropped(x), x_0, edge_index))
+        return self.lin_out(dropped(x))
 
 
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
@@ -168,7 +170,16 @@ def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
         raise ValueError(f"{architecture.name}: {error}") from error
     if fused:
         accelerate(module)
+        exchange(module)
     return module
+
+
+def takes_sparse(architecture: Architecture) -> bool:
+    """Return whether a network begins with a linear layer, so that sparse features will do."""
+    if architecture.name in ("HeteroRGCN", "HGT"):
+        return architecture.hidden_channels < WIDE
+    wide = architecture.in_channels > architecture.hidden_channels
+    return wide and architecture.name in ("GCN", "GCNII", "GraphSAGE", "GAT", "MLP")
 
 
 def call(module: torch.nn.Module, x: Features, graph: Graph | Tensor, *relations: Tensor) -> Tensor:

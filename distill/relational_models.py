@@ -11,7 +11,6 @@ are called by module path and type: `act#0[paper]`.
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric import nn as pyg
 
@@ -56,7 +55,6 @@ class RGCN(torch.nn.Module):
         super().__init__()
         if embedding and not featureless:
             raise ValueError("an embedding is for nodes without features; these have some")
-        self.dropout = dropout
         self.embedding = torch.nn.Embedding(in_channels, embedding) if embedding else None
         widths = [embedding or in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.convs = torch.nn.ModuleList(
@@ -70,7 +68,7 @@ class RGCN(torch.nn.Module):
             )
             for i in range(num_layers)
         )
-        self.act = torch.nn.ReLU()
+        self.act, self.drop = torch.nn.ReLU(), torch.nn.Dropout(dropout)
         # parameters with a row for each node, beside those of an Embedding
         self.tables = ("convs.0.weight", "convs.0.root") if featureless and not embedding else ()
 
@@ -86,8 +84,7 @@ class RGCN(torch.nn.Module):
         """
         x = x if self.embedding is None else self.embedding(x)
         for conv in self.convs[:-1]:
-            x = self.act(conv(x, edge_index, edge_type))
-            x = F.dropout(x, self.dropout, self.training)
+            x = self.drop(self.act(conv(x, edge_index, edge_type)))
         return self.convs[-1](x, edge_index, edge_type)
 
 
@@ -203,7 +200,7 @@ class HeteroRGCN(_Typed):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(num_nodes, embedding, edge_types)
-        self.target, self.dropout = target, dropout
+        self.target = target
         first = {**widths, **dict.fromkeys(num_nodes, embedding)}
         inputs = [first] + [dict.fromkeys(first, hidden_channels)] * (num_layers - 1)
         outputs = [hidden_channels] * (num_layers - 1) + [out_channels]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -30,6 +29,7 @@ from .directory import (
     save_finished,
 )
 from .distiller import Distiller, Role
+from .dropout import dropout
 from .errors import TrainingError
 from .graphs import are_ids
 from .losses import Objective, Pass
@@ -138,13 +138,13 @@ def dropped(data: Observed, settings: TrainSettings) -> Observed:
         return data
     if isinstance(data.x, dict):
         kept = {
-            kind: x if are_ids(x) else F.dropout(x, settings.input_dropout)
+            kind: x if are_ids(x) else dropout(x, settings.input_dropout)
             for kind, x in data.x.items()
         }
         return replace(data, x=kept)
     if are_ids(data.x):
         raise TrainingError("input_dropout needs features; these nodes have ids only")
-    return replace(data, x=F.dropout(data.x, settings.input_dropout))
+    return replace(data, x=dropout(data.x, settings.input_dropout))
 
 
 def _save(

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...kernels import CSRGraph, reference
 from ..data import Observed
 from ..losses import Pass, Term, given
-from .pairs import draw, sampled
+from .projections import drawn
 
 Kernel = Literal["rbf", "l2", "cosine", "poly"]
 
@@ -73,8 +73,7 @@ class GSP(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over all pairs of the nodes that were drawn."""
-        own, other = student.last_hidden, given(teacher).last_hidden
-        own, other = sampled([own, other], draw(own, self.nodes))
+        own, other = drawn(student, given(teacher), self.nodes)
         return F.mse_loss(self._similar(own), self._similar(other))
 
     def _similar(self, layer: Tensor) -> Tensor:
