@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.datasets import HGBDataset
+from torch_geometric.utils import to_undirected
 
 from .data import NodeData, Observed, Split, check_features, split_of
 from .errors import DataError
@@ -94,6 +95,21 @@ class HeteroNodeData(NodeData):
             target=target,
             **about,
         )
+
+    def with_reverses(self) -> "HeteroNodeData":
+        """Return the same data with every type of edges also backwards, as `rev_` and its name.
+
+        Edges within a type of nodes become undirected instead.
+        """
+        edges: dict[EdgeType, Tensor] = {}
+        for (source, relation, target), edge_index in self.edge_index.items():
+            if source == target:
+                count = len(self.x[source])
+                edges[source, relation, target] = to_undirected(edge_index, num_nodes=count)
+            else:
+                edges[source, relation, target] = edge_index
+                edges[target, f"rev_{relation}", source] = edge_index.flip(0)
+        return replace(self, edge_index=edges)
 
     @property
     def num_nodes(self) -> int:
