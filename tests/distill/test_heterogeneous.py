@@ -39,7 +39,7 @@ from graphstill.distill.methods.settings import ABKDSetting, LSPSetting, R2Setti
 from graphstill.distill.sparse import SparseFeatures
 from graphstill.kernels import SAGEConv
 
-SETTINGS = TrainSettings(epochs=20, lr=0.02, weight_decay=0.0)
+SETTINGS = TrainSettings(epochs=10, lr=0.05, weight_decay=0.0)
 KINDS = [("author", "writes", "paper"), ("paper", "cites", "paper"), ("paper", "at", "venue")]
 SIZES = {"paper": 60, "author": 25, "venue": 3}
 
@@ -212,13 +212,13 @@ def test_wide_sparse_features_stay_sparse() -> None:
 
 
 def test_bad_data_is_refused(data: HeteroNodeData) -> None:
-    both = dict(edge_index=data.edge_index, y=data.y, split=data.split)
+    both = {"edge_index": data.edge_index, "y": data.y, "split": data.split}
     with pytest.raises(DataError, match=r"node types are paper, author, venue; no 'field'"):
         HeteroNodeData("own", data.x, **both, target="field")  # type: ignore[arg-type]
     x = {**data.x, "author": torch.full((25, 4), torch.nan)}
     with pytest.raises(DataError, match="features of author 0 hold NaN"):
         HeteroNodeData("own", x, **both, target="paper")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="GCN knows no .*target"):
+    with pytest.raises(DataError, match=r"GCN knows no .*target"):
         fitting(data, "GCN", 4, 2)
     with pytest.raises(DataError, match="say which type is classified"):
         HeteroNodeData.from_pyg(HeteroData(), name="own")
