@@ -33,6 +33,8 @@ class RGCN(torch.nn.Module):
             matrix for each node, as in the paper, unless there is an embedding.
         embedding: Width of an embedding of each node, for the layers to start from.
         aggr: "mean" or "sum" of the neighbours of one relation.
+        norm: "layer_norm": scale the channels of each node to mean 0 and variance 1 behind every
+            hidden convolution. Sums need it.
         dropout: Dropout on every hidden layer.
 
     References:
@@ -52,9 +54,12 @@ class RGCN(torch.nn.Module):
         featureless: bool = False,
         embedding: int | None = None,
         aggr: str = "mean",
+        norm: str | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if norm not in (None, "layer_norm"):
+            raise ValueError(f"norm must be layer_norm or none, got {norm!r}")
         if embedding and not featureless:
             raise ValueError("an embedding is for nodes without features; these have some")
         self.embedding = embedding_of(in_channels, embedding) if embedding else None
@@ -71,6 +76,9 @@ class RGCN(torch.nn.Module):
             )
             for i in range(num_layers)
         )
+        self.norms = torch.nn.ModuleList(
+            torch.nn.LayerNorm(width) if norm else torch.nn.Identity() for width in widths[1:-1]
+        )
         self.act, self.drop = torch.nn.ReLU(), torch.nn.Dropout(dropout)
         # parameters with a row for each node, beside those of an Embedding
         self.tables = ("convs.0.weight", "convs.0.root") if featureless and not embedding else ()
@@ -86,8 +94,8 @@ class RGCN(torch.nn.Module):
             edge_type: Relation of each edge, [E]; belongs to an edge list.
         """
         x = x if self.embedding is None else self.embedding(x)
-        for conv in self.convs[:-1]:
-            x = self.drop(self.act(conv(x, edge_index, edge_type)))
+        for conv, norm in zip(self.convs[:-1], self.norms, strict=True):
+            x = self.drop(self.act(norm(conv(x, edge_index, edge_type))))
         return self.convs[-1](x, edge_index, edge_type)
 
 
