@@ -8,17 +8,20 @@ from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
 from .heterogeneous import HeteroNodeData
+from .initial import Absorbed, Pruned
 from .losses import LogitKD, Objective, Pass, Supervised, Term
 from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
 from .relational import RelationalData
 from .runs import DistillSettings, Run, distill, load as load_run, train
 from .selection import Result, TrainSettings
+from .single import one_layer_of
 from .store import TeacherStore, fingerprint
 from .taps import Taps
 from .training import fit
 
 __all__ = [
+    "Absorbed",
     "Architecture",
     "DataError",
     "DistillSettings",
@@ -31,6 +34,7 @@ __all__ = [
     "OnlineSettings",
     "Pass",
     "Peer",
+    "Pruned",
     "RelationalData",
     "Result",
     "Role",
@@ -58,6 +62,7 @@ __all__ = [
     "load_run",
     "methods",
     "observe",
+    "one_layer_of",
     "parameters_of",
     "predict",
     "train",

@@ -87,6 +87,7 @@ class Observed:
         val: Nodes to select by.
         num_classes: Number of classes C.
         n_id: Id of each node in the whole graph, [N], where this is a part of one.
+        asked: Nodes that the task asks about, where the others are of another kind; None means all.
     """
 
     x: Features
@@ -96,6 +97,7 @@ class Observed:
     val: Tensor
     num_classes: int
     n_id: Tensor | None = None
+    asked: Tensor | None = None
 
     @property
     def edges(self) -> CSRGraph:
@@ -212,6 +214,11 @@ class NodeData:
     def graph(self) -> Graph:
         """The graph, sorted once."""
         return CSRGraph.from_edge_index(self.edge_index, self.num_nodes)
+
+    @property
+    def in_degree(self) -> Tensor:
+        """Number of edges that end in each node, [N]."""
+        return self.edge_index[1].bincount(minlength=self.num_nodes)
 
     @property
     def facts(self) -> dict[str, Any]:

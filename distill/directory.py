@@ -14,12 +14,17 @@ from .errors import TrainingError
 from .losses import Objective
 from .selection import Result, State
 
-SETTINGS, CHECKPOINT, METRICS, WEIGHTS = (
+SETTINGS, CHECKPOINT, METRICS, WEIGHTS, OBJECTIVE = (
     "settings.json",
     "checkpoint.safetensors",
     "metrics.jsonl",
     "weights.safetensors",
+    "objective.safetensors",
 )
+# beside the metrics, which are the same for every run with the same settings; time is not
+SECONDS = "seconds.jsonl"
+# what the objective learnt
+OBJECTIVE = "objective.safetensors"
 
 
 def claim(directory: Path, settings: dict[str, Any]) -> None:
@@ -35,19 +40,27 @@ def claim(directory: Path, settings: dict[str, Any]) -> None:
 
 
 def record(
-    directory: Path, state: State, losses: dict[str, float], loss: float, accuracy: float
+    directory: Path,
+    state: State,
+    losses: dict[str, float],
+    loss: float,
+    accuracy: float,
+    seconds: float,
 ) -> None:
-    """Append an epoch to the metrics."""
+    """Append an epoch to the metrics, and what it took, training and validation, to the seconds."""
     entry = {"epoch": state.epoch - 1, **losses, "val_loss": loss, "val_accuracy": accuracy}
     with (directory / METRICS).open("a") as file:
         file.write(json.dumps(entry) + "\n")
+    with (directory / SECONDS).open("a") as file:
+        file.write(f"{seconds:.6f}\n")
 
 
 def cut_metrics(path: Path, epochs: int) -> None:
     """Drop what was recorded after the checkpoint: those epochs are run again."""
-    if path.is_file():
-        kept = path.read_text().splitlines(keepends=True)[:epochs]
-        write_in_one_step(path, "".join(kept).encode())
+    for recorded in (path, path.with_name(SECONDS)):
+        if recorded.is_file():
+            kept = recorded.read_text().splitlines(keepends=True)[:epochs]
+            write_in_one_step(recorded, "".join(kept).encode())
 
 
 def save_finished(
@@ -58,7 +71,7 @@ def save_finished(
     metadata = {"result": json.dumps(asdict(result))}
     trained = {name: t.detach().cpu().clone() for name, t in objective.state_dict().items()}
     if trained:
-        write_in_one_step(directory / "objective.safetensors", safetensors.torch.save(trained))
+        write_in_one_step(directory / OBJECTIVE, safetensors.torch.save(trained))
     write_in_one_step(directory / WEIGHTS, safetensors.torch.save(weights, metadata))
 
 

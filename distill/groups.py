@@ -72,7 +72,8 @@ def train_together(
     Returns:
         The students.
     """
-    observed = data.observed(sparse=takes_sparse(architecture))
+    sparse = takes_sparse(architecture) and not settings.int8_features
+    observed = data.observed(sparse=sparse)
     peers = [
         _peer(architecture, observed, settings.seed + 1000 * m, method)
         for m in range(method.students)

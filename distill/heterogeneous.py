@@ -145,6 +145,13 @@ class HeteroNodeData(NodeData):
         return {kind: SparseFeatures.of(x) for kind, x in wide.items() if worth_it(x)}
 
     @property
+    def in_degree(self) -> Tensor:
+        """Number of edges of any type that end in each node of the classified type, [N]."""
+        ends = [e[1] for kind, e in self.edge_index.items() if kind[2] == self.target]
+        none = torch.zeros(0, dtype=torch.int64)
+        return torch.cat([none, *ends]).bincount(minlength=self.num_nodes)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """Types of nodes and edges, widths of features, and how many nodes have none."""
         return {

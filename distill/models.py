@@ -1,7 +1,7 @@
 """The networks that can be trained, distilled and rebuilt by name, with PyG's argument names.
 
-All but GCNII are PyG's own. They are built from PyG's layers and then accelerated, so that weights
-are PyG's and speed is ours.
+All but GCNII and those of one shared layer are PyG's own. They are built from PyG's layers and then
+accelerated, so that weights are PyG's and speed is ours.
 """
 
 import inspect
@@ -21,6 +21,7 @@ from .errors import DataError
 from .graphs import Features, Graph, are_ids
 from .heterogeneous import WIDE
 from .relational_models import HGT, RGCN, HeteroRGCN
+from .shared import SharedGCN, SharedGCNII
 
 
 class Architecture(BaseModel):
@@ -102,7 +103,10 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "RGCN": RGCN,
     "HeteroRGCN": HeteroRGCN,
     "HGT": HGT,
+    "SharedGCN": SharedGCN,
+    "SharedGCNII": SharedGCNII,
 }
+_LINEAR_FIRST = ("GCN", "GCNII", "GraphSAGE", "GAT", "MLP", "SharedGCN", "SharedGCNII")
 
 
 def fitting(
@@ -179,7 +183,7 @@ def takes_sparse(architecture: Architecture) -> bool:
     if architecture.name in ("HeteroRGCN", "HGT"):
         return architecture.hidden_channels < WIDE
     wide = architecture.in_channels > architecture.hidden_channels
-    return wide and architecture.name in ("GCN", "GCNII", "GraphSAGE", "GAT", "MLP")
+    return wide and architecture.name in _LINEAR_FIRST
 
 
 def call(module: torch.nn.Module, x: Features, graph: Graph | Tensor, *relations: Tensor) -> Tensor:
@@ -220,6 +224,8 @@ def hidden_convs(module: torch.nn.Module) -> list[str]:
         ValueError: If the network has no list `convs`, or no hidden one in it.
     """
     taps = [f"convs.{i}{_suffix(module)}" for i in range(_hidden(module))]
+    if isinstance(module, SharedGCN | SharedGCNII):
+        return [f"convs.0#{i}" for i in range(module.num_layers)]
     if not taps or not hasattr(module, "convs"):
         raise ValueError(f"{type(module).__name__} has no hidden convolution in `convs`")
     return taps
@@ -232,7 +238,8 @@ def _suffix(module: torch.nn.Module) -> str:
 
 
 def _hidden(module: torch.nn.Module) -> int:
-    convs = getattr(module, "convs", None)
-    depth = len(convs) if convs is not None else int(getattr(module, "num_layers", 1))
-    every = isinstance(module, (GCNII, HGT)) or bool(getattr(module, "jk_mode", None))
+    convs = getattr(module, "convs", ())
+    depth = int(getattr(module, "num_layers", len(convs) or 1))
+    linear_ends = isinstance(module, GCNII | HGT | SharedGCN | SharedGCNII)
+    every = linear_ends or bool(getattr(module, "jk_mode", None))
     return depth if every else depth - 1

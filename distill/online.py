@@ -5,6 +5,7 @@ they are by then, and its loss is the mean of its objective over them. With one 
 nobody to learn from, and the terms that need a peer are left out.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from .distiller import Distiller, Role
 from .errors import TrainingError
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
-from .training import adam, dropped
+from .training import adam, dropped, simulated
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,7 @@ class _Learner:
 
     def __init__(self, peer: Peer, settings: TrainSettings) -> None:
         self.module, self.objective = peer.student.module, peer.objective
+        self.int8 = simulated(self.module, settings)
         self.optimizer = adam(self.module, self.objective, settings)
         self.distiller = Distiller(
             peer.student, peer.objective, precision=getattr(torch, settings.precision)
@@ -94,6 +96,8 @@ def fit_together(
     if directory is not None:
         claim(directory, {"train": settings.model_dump(), **(describe or {})})
         if all(folder is not None and (folder / WEIGHTS).is_file() for folder in folders):
+            for learner in learners:
+                learner.int8.settle()
             return [load_finished(p.module, f) for p, f in zip(learners, folders, strict=True) if f]
         if (directory / CHECKPOINT).is_file():
             epoch = _resume(directory, learners)
@@ -102,17 +106,20 @@ def fit_together(
         out_of_patience(learner.state, settings) for learner in learners
     ):
         for number, learner in enumerate(learners):
+            start = time.perf_counter()
             learner.objective.begin(epoch)
             losses = _step(learner, [p for p in learners if p is not learner], data, settings)
             loss, accuracy = validate(learner.module, data)
             remember(learner.state, learner.module, loss, accuracy, settings)
             learner.state.epoch += 1
             if directory is not None:
-                record(directory, learner.state, {"student": number, **losses}, loss, accuracy)
+                took = time.perf_counter() - start
+                losses = {"student": number, **losses}
+                record(directory, learner.state, losses, loss, accuracy, took)
         epoch += 1
         if directory is not None and epoch % settings.checkpoint_every == 0:
             _save(directory, epoch, learners)
-    results = [_best(learner) for learner in learners]
+    results = [_best(p, folder) for p, folder in zip(learners, folders, strict=True)]
     for learner, folder, result in zip(learners, folders, results, strict=True):
         if folder is not None:
             save_finished(folder, learner.module, learner.objective, result)
@@ -144,9 +151,10 @@ def _step(
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
-def _best(learner: _Learner) -> Result:
+def _best(learner: _Learner, folder: Path | None) -> Result:
     assert learner.state.best is not None
     learner.module.load_state_dict(learner.state.best_weights)
+    learner.int8.settle(folder)
     learner.module.eval()
     return replace(learner.state.best, epochs=learner.state.epoch)
 

@@ -8,7 +8,7 @@ Python sets, which is another one in every process.)
 
 import csv
 import gzip
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from ..kernels import RelationalGraph
-from .data import HIDDEN, NodeData, Split, check_features, split_of
+from .data import HIDDEN, NodeData, Observed, Split, check_features, split_of
 from .errors import DataError
 from .graphs import are_ids
 
@@ -82,6 +82,12 @@ class RelationalData(NodeData):
         return RelationalGraph.from_edge_index(
             self.edge_index, self.edge_type, self.num_relations, self.num_nodes
         )
+
+    def observed(self, *, sparse: bool = False) -> Observed:
+        """Return what training may see; nodes without a class count as another kind of thing."""
+        asked = (self.y != HIDDEN).nonzero().squeeze(1)
+        seen = super().observed(sparse=sparse)
+        return seen if len(asked) == self.num_nodes else replace(seen, asked=asked)
 
     @property
     def facts(self) -> dict[str, Any]:

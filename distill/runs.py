@@ -1,6 +1,7 @@
 """Runs: a network trained or distilled into a directory, and taken from there again."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,19 +9,23 @@ from typing import Annotated, Any
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from .checkpoint import write_in_one_step
 from .controls import Control, controlled
 from .data import NodeData, Observed
-from .directory import SETTINGS, WEIGHTS
+from .directory import OBJECTIVE, SETTINGS, WEIGHTS
 from .distiller import Role, observe
 from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
+from .initial import Absorbed, Initial, Pruned
 from .losses import LogitKD, Objective, Pass, Rows, Supervised
 from .methods.settings import ABKDSetting, TermSetting
 from .models import Architecture, build, hidden_layers, takes_sparse
+from .pruning import pruned
 from .schedule import Points, scheduled
 from .selection import Result, TrainSettings
+from .store import digest
 from .training import fit
 
 SUMMARY = "summary.json"
@@ -37,6 +42,7 @@ class DistillSettings(BaseModel):
         control: Layers to show instead of the trained teacher's, to learn what a term is worth.
         teacher_layers: Layers of the teacher by module path; None means its hidden layers.
         student_layers: The same of the student.
+        initialise: Where the student's first weights come from; None draws them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,12 +54,15 @@ class DistillSettings(BaseModel):
     control: Control | None = None
     teacher_layers: tuple[str, ...] | None = None
     student_layers: tuple[str, ...] | None = None
+    initialise: Initial | None = None
 
     @property
     def name(self) -> str:
         """What the method is called: "logit KD + abkd"."""
         parts = ["logit KD"] if self.alpha else []
-        return " + ".join([*parts, *(setting.term for setting in self.terms)])
+        parts += [setting.term for setting in self.terms]
+        parts += [self.initialise.kind] if self.initialise else []
+        return " + ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +106,7 @@ def train(
     }
     result = fit(
         student,
-        data.observed(sparse=takes_sparse(architecture)),
+        _seen(data, architecture, settings),
         objective,
         settings,
         directory=directory,
@@ -116,6 +125,7 @@ def distill(
     *,
     directory: Path | None = None,
     progress: bool = True,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Run:
     """Train a student on labels, a teacher's logits and, by terms over layers, its layers.
 
@@ -129,17 +139,30 @@ def distill(
         method: What to learn from the teacher.
         directory: Run directory.
         progress: Whether to show a progress bar on a terminal.
+        start: The student's first weights by name, in place of what `method.initialise` says.
 
     Raises:
         DataError: If the teacher was trained on other data or another split: it would carry labels
             that the student is tested on.
+        ValueError: If the student cannot be initialised as the method says.
     """
     _check_same_split(teacher, data)
-    observed = data.observed(sparse=takes_sparse(architecture))
+    if isinstance(method.initialise, Absorbed) and start is None:
+        from .single import distill_one_layer  # distils itself
+
+        return distill_one_layer(
+            teacher, architecture, data, settings, method, directory=directory, progress=progress
+        )
+    observed = _seen(data, architecture, settings)
     module = _fresh(architecture, settings)
-    taught = _teacher_pass(teacher, data.observed(), method, settings.seed)
+    if isinstance(method.initialise, Pruned) and start is None:
+        importance = method.initialise.importance
+        start = pruned(
+            teacher.module, teacher.architecture, architecture, data.observed(), importance
+        )
+    taught = teacher_pass(teacher, data.observed(), method, settings.seed)
     taps = list(method.student_layers or hidden_layers(module)) if method.terms else []
-    objective = _objective(observe(Role(module, taps), observed), taught, method)
+    objective = objective_of(observe(Role(module, taps), observed), taught, method)
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
@@ -149,6 +172,10 @@ def distill(
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
     }
+    before = None
+    if start is not None:
+        module.load_state_dict(start)
+        before, about["start"] = predict(module, data), digest(start)
     student = Role(module, taps)
     result = fit(
         student,
@@ -160,7 +187,7 @@ def distill(
         describe=about,
         progress=progress,
     )
-    return finish(module, architecture, data, about, result, settings, directory)
+    return finish(module, architecture, data, about, result, settings, directory, before=before)
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:
@@ -203,7 +230,13 @@ def _fresh(architecture: Architecture, settings: TrainSettings) -> torch.nn.Modu
     return build(architecture)
 
 
-def _teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
+def _seen(data: NodeData, architecture: Architecture, settings: TrainSettings) -> Observed:
+    """Return what training may see, in the form that suits a network."""
+    return data.observed(sparse=takes_sparse(architecture) and not settings.int8_features)
+
+
+def teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
+    """Return what a student is shown of a teacher: its logits, and its layers or a control's."""
     if not method.terms:
         return observe(Role(teacher.module, ()), data)
     taps = method.teacher_layers or hidden_layers(teacher.module)
@@ -213,7 +246,8 @@ def _teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: i
     return controlled(method.control, taught, teacher.architecture, taps, data, seed)
 
 
-def _objective(untrained: Pass, taught: Pass, method: DistillSettings) -> Objective:
+def objective_of(untrained: Pass, taught: Pass, method: DistillSettings) -> Objective:
+    """Return the objective for what the two networks answer."""
     logits = LogitKD(scheduled(method.temperature), method.rows)
     terms = {"supervised": (1 - method.alpha, Supervised()), "kd": (method.alpha, logits)}
     for setting in method.terms:
@@ -224,6 +258,29 @@ def _objective(untrained: Pass, taught: Pass, method: DistillSettings) -> Object
     return Objective(terms, caps)
 
 
+def learnt(
+    teacher: Run, student: Run, data: NodeData, method: DistillSettings, directory: Path
+) -> tuple[Objective, Pass, Pass]:
+    """Return a finished run's objective as training left it, and what the two networks answer.
+
+    Args:
+        teacher: The teacher.
+        student: The student, with its best weights.
+        data: The data.
+        method: What was learnt from the teacher.
+        directory: The student's run directory, which holds what its objective learnt.
+    """
+    observed = data.observed()
+    taps = method.student_layers or hidden_layers(student.module)
+    own = observe(Role(student.module, list(taps)), observed)
+    taught = _teacher_pass(teacher, observed, method, student.provenance["seed"])
+    with torch.random.fork_rng(devices=()):
+        objective = _objective(own, taught, method)
+    if (directory / OBJECTIVE).is_file():
+        objective.load_state_dict(safetensors.torch.load_file(directory / OBJECTIVE))
+    return objective, own, taught
+
+
 def finish(
     module: torch.nn.Module,
     architecture: Architecture,
@@ -232,8 +289,13 @@ def finish(
     result: Result,
     settings: TrainSettings,
     directory: Path | None,
+    *,
+    before: Tensor | None = None,
 ) -> Run:
-    """Evaluate a trained network, read the test nodes for the first time, and write its summary."""
+    """Evaluate a trained network, read the test nodes for the first time, and write its summary.
+
+    What it answered before training, where its first weights say something, is evaluated too.
+    """
     accuracy = accuracies(predict(module, data), data)
     provenance = {
         **{name: about[name] for name in ("data", "split", "method")},
@@ -244,6 +306,8 @@ def finish(
     }
     if "teacher" in about:
         provenance["teacher"] = about["teacher"]["name"]
+    if before is not None:
+        provenance["accuracy_before_training"] = accuracies(before, data)
     summary = {
         "accuracy": accuracy,
         "provenance": provenance,

@@ -1,16 +1,18 @@
 """Selection by validation: which epoch is the best, and when to stop."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from .data import Observed
 from .errors import TrainingError
 from .models import call
+
+Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class TrainSettings(BaseModel):
@@ -27,6 +29,11 @@ class TrainSettings(BaseModel):
             broken by loss.
         precision: What training computes in where it may choose: "float32", or "bfloat16" by
             torch's autocast. Validation is float32.
+        int8_weights: Whether training sees its weights rounded to int8 (`int8`); it ends with
+            weights that are.
+        int8_features: Whether it sees features rounded as they enter layers, too.
+        protect: Probabilities (low, high) with which the features of a node are left out of that,
+            by its in-degree; None leaves out none.
         checkpoint_every: Epochs between checkpoints.
         seed: Seed of initialisation and dropout.
     """
@@ -41,8 +48,17 @@ class TrainSettings(BaseModel):
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
     select: Literal["loss", "accuracy"] = "loss"
     precision: Literal["float32", "bfloat16"] = "float32"
+    int8_weights: bool = False
+    int8_features: bool = False
+    protect: tuple[Probability, Probability] | None = None
     checkpoint_every: int = Field(default=20, gt=0)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainSettings":
+        if self.protect is not None and not self.int8_features:
+            raise ValueError("protect leaves nodes out of int8_features; set that too")
+        return self
 
 
 @dataclass(frozen=True)

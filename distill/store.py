@@ -8,7 +8,7 @@ nodes up instead of running the teacher, and gets the answer of the whole graph.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,9 +117,14 @@ class TeacherStore:
 
 def fingerprint(module: torch.nn.Module, x: Tensor, edge_index: Tensor) -> str:
     """Return a hash of a teacher's weights and of what it was asked about."""
-    found = hashlib.sha256(type(module).__qualname__.encode())
     parts = {**module.state_dict(), "x": x, "edge_index": edge_index}
-    for name, tensor in parts.items():
+    return digest(parts, type(module).__qualname__)
+
+
+def digest(tensors: Mapping[str, Tensor], kind: str = "") -> str:
+    """Return a hash of named tensors, and of what they belong to."""
+    found = hashlib.sha256(kind.encode())
+    for name, tensor in tensors.items():
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()

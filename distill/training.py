@@ -5,9 +5,13 @@ A run directory holds
     settings.json           the settings in effect
     checkpoint.safetensors  the state to resume from, while the run is not finished
     metrics.jsonl           losses and validation accuracy of each epoch
+    seconds.jsonl           seconds of each epoch
     weights.safetensors     the weights of the best epoch, once it is finished
+    objective.safetensors   what the objective learnt, if it has parameters
+    int8.safetensors        the weights in int8 and their scales, where training simulated them
 """
 
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +36,7 @@ from .distiller import Distiller, Role
 from .dropout import dropout
 from .errors import TrainingError
 from .graphs import are_ids
+from .int8 import Simulation
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
 
@@ -67,12 +72,14 @@ def fit(
         TrainingError: If the loss stops being finite, or the directory holds another run.
     """
     module = student.module
+    int8 = simulated(module, settings)
     optimizer = adam(module, objective, settings)
     torch.manual_seed(settings.seed)
     state = State()
     if directory is not None:
         claim(directory, {"train": settings.model_dump(), **(describe or {})})
         if (directory / WEIGHTS).is_file():
+            int8.settle()
             return load_finished(module, directory)
         if (directory / CHECKPOINT).is_file():
             state = _resume(directory, module, objective, optimizer)
@@ -81,25 +88,33 @@ def fit(
     with _bar(progress) as bar:
         task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
         while state.epoch < settings.epochs and not out_of_patience(state, settings):
+            start = time.perf_counter()
             objective.begin(state.epoch)
             losses = _step(distiller, data, optimizer, settings)
             loss, accuracy = validate(module, data)
             remember(state, module, loss, accuracy, settings)
             state.epoch += 1
             if directory is not None:
-                record(directory, state, losses, loss, accuracy)
+                record(directory, state, losses, loss, accuracy, time.perf_counter() - start)
                 if state.epoch % settings.checkpoint_every == 0:
                     _save(directory, state, module, objective, optimizer)
             assert state.best is not None
             bar.update(task, advance=1, best=f"val {state.best.val_accuracy:.3f}")
     assert state.best is not None
     module.load_state_dict(state.best_weights)
+    int8.settle(directory)
     module.eval()
     result = replace(state.best, epochs=state.epoch)
     if directory is not None:
         save_finished(directory, module, objective, result)
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return result
+
+
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+    """Return the simulation that settings ask for, which may be of nothing."""
+    weights, features = settings.int8_weights, settings.int8_features
+    return Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(
@@ -114,7 +129,7 @@ def adam(
     ]
     for name, parameter in module.named_parameters():
         groups[name.startswith("convs.")]["params"].append(parameter)
-    return torch.optim.Adam(groups, lr=settings.lr)
+    return torch.optim.Adam(groups, lr=settings.lr, fused=True)
 
 
 def _step(

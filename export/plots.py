@@ -1,8 +1,6 @@
 """Plots as SVG text, to be put into pages. Each shows every raw value, not only a summary."""
 
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -10,22 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from .figures import COLORS as _COLORS, STYLE as _STYLE, to_svg as _svg
 from .harness import Measured
-
-_COLORS = ("#0b6e75", "#c2571a", "#5b5ea6", "#7a7f87", "#9b2335", "#3f7d20")
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a94a1",
-    "axes.grid": True,
-    "axes.grid.axis": "x",
-    "grid.color": "#e6eaee",
-    "axes.axisbelow": True,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "graphstill",
-}
 
 
 def latency(rows: Sequence[Measured]) -> str:
@@ -185,11 +169,3 @@ def _log_axis(axes: Axes, label: str) -> None:
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _svg(figure: Figure) -> str:
-    file = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", bbox_inches="tight", metadata=nothing, dpi=200)
-    text = file.getvalue()
-    return text[text.index("<svg") :]

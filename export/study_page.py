@@ -1,94 +1,123 @@
-"""The report of a study: a table, plots, and results.md; no winner without an interval."""
+"""The report of a study: tables and plots; no winner without an interval."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..distill.study import Difference, StudySettings, Summary, summarise
-from ..distill.study.report import ArmSummary
+from ..distill.study import ArmSummary, Difference, Place, StudySettings, Summary, summarise
 from .page import Section, write_page
 from .plots import forest, strip
+from .study_figures import cost_section, figure_sections
 
 
 def write_report(study: StudySettings, lines: Sequence[dict[str, Any]], folder: Path) -> str:
-    """Write report.html and table.md, and return the table."""
+    """Write report.html and table.md, and return the tables.
+
+    Args:
+        study: The study.
+        lines: Its lines of results.
+        folder: The study's folder, with the run directories that figures are made of.
+    """
+    lines = ordered(study, lines)
     summary = summarise(lines, study.against)
-    header = _header(study.against)
-    sections = []
+    sections = [cost_section(study, summary)] if lines else []
     for data in dict.fromkeys(arm.data for arm in summary.arms):
         arms = [arm for arm in summary.arms if arm.data == data]
-        rows = [_row(arm, study.against) for arm in arms]
-        sections.append(Section(data, _sentence(arms), header, rows))
-        dots = {f"{arm.arm}, {arm.params:,} parameters": arm.tests for arm in arms}
-        svg = strip(dots, "test accuracy in %: every seed, and the mean")
-        sections.append(Section(f"{data}: accuracy", svg=svg))
-        for other in study.against:
-            intervals = {
-                arm.arm: (arm.against[other].mean, arm.against[other].low, arm.against[other].high)
-                for arm in arms
-                if other in arm.against and arm.arm != "teacher"
-            }
-            if intervals:
-                svg = forest(intervals, "difference in points of test accuracy, 95 % interval")
-                sections.append(Section(f"{data}: against {other}", svg=svg))
+        sections += _data_sections(study, data, arms)
+        sections += figure_sections(study, Place(folder, None), data, summary, lines)
     write_page(folder / "report.html", f"Study {study.name}", study.question, sections)
-    table = table_of(summary, study.against)
+    table = f"{table_of(summary, study.against)}\n{beside_table(summary, study.against)}"
     (folder / "table.md").write_text(table)
     return table
 
 
-def write_results(
-    study: StudySettings, file: Path, lines: Sequence[dict[str, Any]], folder: Path
-) -> None:
-    """Keep a study's file and lines in a folder, and write results.md of all that are there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"{study.name}.yaml"
-    if kept.resolve() != file.resolve():
-        kept.write_text(file.read_text())
-    ordered = sorted(lines, key=lambda line: (line["data"], line["arm"], line["seed"]))
-    text = "".join(json.dumps(line) + "\n" for line in ordered)
-    (folder / f"{study.name}.jsonl").write_text(text)
-    write_all_results(folder, folder.parent / "results.md")
-
-
-def write_all_results(folder: Path, page: Path) -> None:
-    """Write one page with the table of every study in a folder, and the command beside each."""
-    from ..distill.study import read_study
-
-    parts = [
-        "# Results of studies\n",
-        "Test accuracy in percent, mean ± sample standard deviation over seeds, and the difference "
-        "to other arms on the same seeds with its 95 % interval (Student's t). A difference is "
-        "**bold** where it remains after Holm's correction over all arms and data sets of the "
-        "study, at 5 %. Epochs and knobs are chosen by validation; every arm had the same number "
-        "of trials, on seeds of its own. One line for each run is in `results/<study>.jsonl`.\n",
-    ]
-    for file in sorted(folder.glob("*.yaml")):
-        study, found = read_study(file), file.with_suffix(".jsonl")
-        command = (
-            f"graphstill study docs/results/{file.name} --root DATA --out studies/{study.name}"
-        )
-        parts.append(f"\n## {study.name}\n\n{study.question}\n\n")
-        parts.append(f"`{command} --results docs/results`\n\n")
-        if not found.is_file():
-            parts.append("Not run yet.\n")
-            continue
-        lines = [json.loads(line) for line in found.read_text().splitlines()]
-        parts.append(table_of(summarise(lines, study.against), study.against))
-    page.write_text("".join(parts))
+def ordered(study: StudySettings, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return lines in the order of the study's data sets, arms and seeds, the teacher first."""
+    data, arms = list(study.data), ["teacher", *study.all_arms]
+    known = [line for line in lines if line["data"] in data and line["arm"] in arms]
+    return sorted(
+        known,
+        key=lambda line: (data.index(line["data"]), arms.index(line["arm"]), line["seed"]),
+    )
 
 
 def table_of(summary: Summary, against: Sequence[str]) -> str:
-    """Return a Markdown table of all arms on all data sets."""
-    header = ["data", *_header(against)]
+    """Return a Markdown table of all arms on all data sets: accuracies and differences."""
     rows = [[arm.data, *_row(arm, against)] for arm in summary.arms]
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return _markdown(["data", *_header(against)], rows)
+
+
+def beside_table(summary: Summary, against: Sequence[str]) -> str:
+    """Return a Markdown table of what there is beside accuracy: calibration, agreement, time."""
+    rows = [[arm.data, *_beside(arm)] for arm in summary.arms]
+    return _markdown(["data", *_beside_header(against)], rows)
+
+
+def sentence(arms: Sequence[ArmSummary], against: Sequence[str]) -> str:
+    """Return which students differ from whom after correction, each with its interval."""
+    parts = []
+    for other in against:
+        clear = [
+            arm
+            for arm in arms
+            if arm.corrected.get(other, 1.0) < 0.05 and arm.arm not in ("teacher", other)
+        ]
+        if not any(other in arm.against for arm in arms):
+            continue
+        said = [
+            f"{where} {', '.join(_named(arm, other) for arm in some)}"
+            for where, some in (
+                ("above are", [arm for arm in clear if arm.against[other].mean > 0]),
+                ("below are", [arm for arm in clear if arm.against[other].mean < 0]),
+            )
+            if some
+        ]
+        found = "; ".join(said) or "no student differs for certain"
+        parts.append(f"Against {other}: {found}.")
+    return " ".join(parts)
+
+
+def _named(arm: ArmSummary, other: str) -> str:
+    found = arm.against[other]
+    low, high = sorted((abs(found.low), abs(found.high)))
+    return f"{arm.arm} by {abs(found.mean):.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _data_sections(study: StudySettings, data: str, arms: list[ArmSummary]) -> list[Section]:
+    against = study.against
+    rows = [_row(arm, against) for arm in arms]
+    said = f"What remains after correction. {sentence(arms, against)}"
+    dots = {f"{arm.arm}, {arm.params:,} parameters": arm.tests for arm in arms}
+    svg = strip(dots, "test accuracy in %: every seed, and the mean")
+    sections = [
+        Section(data, said, _header(against), rows),
+        Section(f"{data}: beside accuracy", _BESIDE, _beside_header(against), _besides(arms)),
+        Section(f"{data}: accuracy", svg=svg),
+    ]
+    for other in against:
+        intervals = {
+            arm.arm: (arm.against[other].mean, arm.against[other].low, arm.against[other].high)
+            for arm in arms
+            if other in arm.against and arm.arm != "teacher"
+        }
+        if intervals:
+            svg = forest(intervals, "difference in points of test accuracy, 95 % interval")
+            sections.append(Section(f"{data}: against {other}", svg=svg))
+    return sections
+
+
+_BESIDE = (
+    "Expected calibration error and agreement with the teacher are of the test nodes; 95 % is of "
+    "a run's best validation accuracy. Intervals of ratios are of each by itself, not corrected."
+)
+
+
+def _besides(arms: Sequence[ArmSummary]) -> list[list[str]]:
+    return [_beside(arm) for arm in arms]
 
 
 def _header(against: Sequence[str]) -> list[str]:
-    columns = ["arm", "seeds", "parameters", "test accuracy", "worst", "epochs to 95 %", "s"]
+    columns = ["arm", "seeds", "parameters", "test accuracy", "median", "worst", "dead"]
     return [*columns, *(f"to {other}" for other in against)]
 
 
@@ -99,11 +128,37 @@ def _row(arm: ArmSummary, against: Sequence[str]) -> list[str]:
         str(arm.runs),
         f"{arm.params:,}" + (tables if arm.params_embedding else ""),
         f"{arm.mean:.2f} ± {arm.std:.2f}",
+        f"{arm.median:.2f}",
         f"{arm.worst:.1f}",
-        "–" if arm.epochs_to_95 is None else f"{arm.epochs_to_95:.0f}",
-        "–" if arm.seconds is None else f"{arm.seconds:.1f}",
+        f"{arm.dead} of {arm.runs}" if arm.dead else "–",
         *(_difference(arm.against.get(other), arm.corrected.get(other)) for other in against),
     ]
+
+
+def _beside_header(against: Sequence[str]) -> list[str]:
+    columns = ["arm", "ECE", "agreement", "epochs to 95 %", "s to 95 %", "s in all"]
+    than = f" than {against[0]}" if against else ""
+    return [*columns, f"times sooner{than}, epochs", "seconds"]
+
+
+def _beside(arm: ArmSummary) -> list[str]:
+    return [
+        arm.arm,
+        _cell(arm.ece, 100, ".1f", " %"),
+        _cell(arm.agreement, 100, ".1f", " %"),
+        _cell(arm.epochs_to_95, 1, ".0f"),
+        _cell(arm.seconds_to_95, 1, ".2f"),
+        _cell(arm.seconds, 1, ".1f"),
+        *(_ratio(arm.sooner.get(unit)) for unit in ("epochs", "seconds")),
+    ]
+
+
+def _cell(value: float | None, factor: float, form: str, unit: str = "") -> str:
+    return "–" if value is None else f"{factor * value:{form}}{unit}"
+
+
+def _ratio(found: Difference | None) -> str:
+    return "–" if found is None else f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _difference(found: Difference | None, corrected: float | None) -> str:
@@ -113,16 +168,6 @@ def _difference(found: Difference | None, corrected: float | None) -> str:
     return f"**{text}**" if corrected < 0.05 else text
 
 
-def _sentence(arms: Sequence[ArmSummary]) -> str:
-    """Return what can be said: who differs from whom, after correction, or that nobody does."""
-    clear = [
-        f"{arm.arm} is {'above' if arm.against[other].mean > 0 else 'below'} {other} by "
-        f"{abs(arm.against[other].mean):.2f} [{arm.against[other].low:.2f}, "
-        f"{arm.against[other].high:.2f}]"
-        for arm in arms
-        for other, p in arm.corrected.items()
-        if p < 0.05 and arm.arm != "teacher"
-    ]
-    if not clear:
-        return "No difference between students remains after correction for their number."
-    return "What remains after correction: " + "; ".join(clear) + "."
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

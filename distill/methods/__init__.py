@@ -5,6 +5,7 @@ from .alignahead import Alignahead, DeepSupervision
 from .closed_form import cka, unexplained
 from .contrast import GCRD
 from .features import AttentionTransfer, FitNet
+from .mustad import MustaD
 from .pairs import Attention, FixedAttention, LayerPairs
 from .stride import stride
 from .structure import GSP, LSP
@@ -20,6 +21,7 @@ __all__ = [
     "FitNet",
     "FixedAttention",
     "LayerPairs",
+    "MustaD",
     "abkd",
     "cka",
     "stride",

@@ -37,7 +37,7 @@ class Unexplained(torch.nn.Module):
         nodes = draw(student, self.nodes)
         # all layers side by side: one product for all pairs
         targets, own = centred(teacher, nodes), centred(student, nodes)
-        variance = by_layer(targets.square().sum(dim=0), teacher)
+        variance = by_layer(torch.linalg.vector_norm(targets, dim=0).square(), teacher)
         products = (own.T @ targets).split(_widths(student))
         grams = [layer.T @ layer for layer in own.split(_widths(student), dim=1)]
         explained = [

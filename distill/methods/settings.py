@@ -4,12 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..losses import Pass, Term
+from ..losses import Pass, Rows, Term
 from ..schedule import Points
 from .abkd import abkd
 from .closed_form import cka, unexplained
 from .contrast import GCRD
 from .features import AttentionTransfer, FitNet
+from .mustad import MustaD
 from .pairs import AttentionKind
 from .stride import stride
 from .structure import GSP, LSP, Kernel
@@ -162,6 +163,24 @@ class GCRDSetting(_Setting):
         return GCRD(*_last(teacher, student), self.dim, self.temperature, self.nodes)
 
 
+class MustaDSetting(_Setting):
+    """Predictions and the last hidden layer as distributions (`methods.mustad`).
+
+    The paper's loss is this term beside labels alone: `DistillSettings(alpha=0, terms=(…,))`.
+    """
+
+    term: Literal["mustad"] = "mustad"
+    predictions: float = Field(default=1.0, ge=0)
+    embeddings: float = Field(default=0.01, ge=0)
+    temperature: float = Field(default=2.0, gt=0)
+    rows: Rows = "train"
+
+    def make(self, teacher: Pass, student: Pass) -> Term:
+        """Return the term for what the two networks answered."""
+        weights = (self.predictions, self.embeddings)
+        return MustaD(*_last(teacher, student), *weights, self.temperature, self.rows)
+
+
 TermSetting = Annotated[
     ABKDSetting
     | STRIDESetting
@@ -171,7 +190,8 @@ TermSetting = Annotated[
     | AttentionTransferSetting
     | LSPSetting
     | GSPSetting
-    | GCRDSetting,
+    | GCRDSetting
+    | MustaDSetting,
     Field(discriminator="term"),
 ]
 

@@ -1,22 +1,33 @@
 """Studies: arms × seeds × data sets, paired, tuned with the same budget, resumable."""
 
+from .arms import Place
+from .curves import Curves, read_curves
+from .diagnostics import read_diagnostics
 from .estimate import estimate
-from .report import Summary, summarise
+from .report import ArmSummary, Summary, summarise
+from .resuming import TakenOver, kept_files
 from .runner import Progress, StudyRunner
 from .settings import Arm, StudySettings, read_study
 from .statistics import Difference, holm, interval, paired
 
 __all__ = [
     "Arm",
+    "ArmSummary",
+    "Curves",
     "Difference",
+    "Place",
     "Progress",
     "StudyRunner",
     "StudySettings",
     "Summary",
+    "TakenOver",
     "estimate",
     "holm",
     "interval",
+    "kept_files",
     "paired",
+    "read_curves",
+    "read_diagnostics",
     "read_study",
     "summarise",
 ]

@@ -1,7 +1,6 @@
 """One run of one arm: the settings in effect, and what came out, as one line of results."""
 
 import functools
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 
 from ..data import NodeData
 from ..datasets import load
-from ..directory import METRICS
 from ..groups import OnlineSettings, train_together
 from ..models import Architecture, fitting, parameters_of
-from ..runs import DistillSettings, Run, distill, train
+from ..runs import SUMMARY, DistillSettings, Run, distill, load as load_run, train
 from ..selection import TrainSettings
+from .curves import reached, read_curves
+from .diagnostics import brief, diagnose, read_diagnostics
 from .settings import Arm, Network, StudySettings, digest
 
 # the network that self-KD learns from starts elsewhere than the one that learns
@@ -72,9 +72,16 @@ class Place:
         """Return the run directory of an evaluation run."""
         return self.folder / "runs" / data / arm.replace("/", "-") / str(seed)
 
+    def of(self, data: str, arm: str, seed: int) -> Path:
+        """Return the run directory that a line of results is of."""
+        return self.teacher(data, seed) if arm == "teacher" else self.run(data, arm, seed)
+
 
 def train_teacher(study: StudySettings, place: Place, data: str, seed: int) -> Run:
     """Train a teacher, or take it if it is there."""
+    if (place.teacher(data, seed) / SUMMARY).is_file():
+        # several processes may want it at once, and `train` would write its summary again
+        return load_run(place.teacher(data, seed))
     nodes = load_data(study, place, data, seed)
     settings = study.training("teacher", data).model_copy(update={"seed": seed})
     architecture = architecture_of(study.network("teacher", data), nodes)
@@ -85,6 +92,8 @@ def train_itself(
     study: StudySettings, place: Place, data: str, seed: int, knobs: dict[str, Any]
 ) -> Run:
     """Train the network that self-KD learns from, or take it if it is there."""
+    if (place.itself(data, seed) / SUMMARY).is_file():
+        return load_run(place.itself(data, seed))
     nodes, plan = load_data(study, place, data, seed), Plan.of(study, data, Arm(), knobs)
     settings = plan.train.model_copy(update={"seed": seed + _SELF_SEED})
     architecture = architecture_of(plan.network, nodes)
@@ -119,17 +128,54 @@ def run_arm(
     folder = place.run(data, name, seed) if keep else None
     runs = _students(study, place, data, seed, plan, nodes, scratch_knobs, folder)
     seconds = round(time.monotonic() - start, 3)
-    teacher = study.network("teacher", data), study.training("teacher", data)
-    mark = digest(plan.arm, plan.network, plan.train, *teacher, scratch_knobs)
+    if folder is not None:
+        diagnose_run(study, place, data, name, seed, runs)
     common = {"study": study.name, "data": data, "split": nodes.split_name, "arm": name}
+    mark = mark_of(study, data, name, knobs, scratch_knobs)
     ends = {"seconds": seconds, "knobs": knobs, "config_hash": mark}
     return {**common, "seed": seed, **_measured(runs, folder), **ends}
+
+
+def mark_of(
+    study: StudySettings,
+    data: str,
+    name: str,
+    knobs: dict[str, Any],
+    scratch_knobs: dict[str, Any],
+) -> str:
+    """Return the hash of all settings that a line of results depends on, its `config_hash`."""
+    teacher = study.network("teacher", data), study.training("teacher", data)
+    if name == "teacher":
+        return digest(*teacher)
+    plan = Plan.of(study, data, study.all_arms[name], knobs)
+    return digest(plan.arm, plan.network, plan.train, *teacher, scratch_knobs)
+
+
+def diagnose_run(
+    study: StudySettings,
+    place: Place,
+    data: str,
+    name: str,
+    seed: int,
+    runs: list[Run],
+) -> dict[str, Any]:
+    """Write the diagnostics of a finished run, by whose students an arm's line came about."""
+    nodes, folder = load_data(study, place, data, seed), place.of(data, name, seed)
+    if name == "teacher":
+        return diagnose(runs, nodes, folder)
+    teacher, arm = load_run(place.teacher(data, seed)), study.all_arms[name]
+    sources = {"teacher": place.teacher, "self": place.itself}
+    if arm.learn not in sources:
+        return diagnose(runs, nodes, folder, teacher=teacher)
+    source = load_run(sources[arm.learn](data, seed))
+    return diagnose(runs, nodes, folder, teacher=teacher, source=(source, arm.method))
 
 
 def teacher_line(study: StudySettings, place: Place, data: str, seed: int) -> dict[str, Any]:
     """Return a teacher's line of results."""
     run, nodes = train_teacher(study, place, data, seed), load_data(study, place, data, seed)
-    mark = digest(study.network("teacher", data), study.training("teacher", data))
+    diagnose_run(study, place, data, "teacher", seed, [run])
+    mark = mark_of(study, data, "teacher", {}, {})
     common = {"study": study.name, "data": data, "split": nodes.split_name, "arm": "teacher"}
     ends = {"seconds": None, "knobs": {}, "config_hash": mark}
     return {**common, "seed": seed, **_measured([run], place.teacher(data, seed)), **ends}
@@ -146,7 +192,8 @@ def _measured(runs: list[Run], folder: Path | None) -> dict[str, Any]:
         "test": _mean(tests),
         "students": tests,
         "epochs": _mean([run.provenance["epochs"] for run in runs]),
-        "epochs_to_95": _epochs_to(0.95, folder),
+        **reached(read_curves(folder)),
+        **brief(None if folder is None else read_diagnostics(folder)),
     }
 
 
@@ -192,21 +239,6 @@ def architecture_of(network: Network, nodes: NodeData) -> Architecture:
     return fitting(
         nodes, network.model, network.hidden_channels, network.num_layers, network.arguments
     )
-
-
-def _epochs_to(share: float, folder: Path | None) -> float | None:
-    """Return after how many epochs validation accuracy first reached a share of its best."""
-    if folder is None or not (folder / METRICS).is_file():
-        return None
-    lines = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
-    curves: dict[int, list[float]] = {}
-    for line in lines:
-        curves.setdefault(int(line.get("student", 0)), []).append(line["val_accuracy"])
-    reached = [
-        next(i for i, value in enumerate(curve, 1) if value >= share * max(curve))
-        for curve in curves.values()
-    ]
-    return _mean(reached)
 
 
 def _mean(values: list[Any]) -> float:

@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +22,15 @@ from typing import Any
 import torch
 
 from ..checkpoint import write_in_one_step
-from ..directory import WEIGHTS
 from ..errors import StudyError
+from ..runs import SUMMARY
 from .arms import Place, run_arm, teacher_line, train_itself, train_teacher
+from .backfill import backfill, undiagnosed, with_diagnostics
+from .resuming import TakenOver, knobs_to_keep, take_over
 from .settings import StudySettings
 from .tuning import tune_arm
 
 RESULTS, SETTINGS, KNOBS = "results.jsonl", "study.json", "tuning/knobs.json"
-_NEEDS_SCRATCH = "self"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,19 @@ class StudyRunner:
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder / SETTINGS, study)
 
+    def take_over(self, folder: Path) -> TakenOver:
+        """Take knobs and lines that were kept in a folder as far as they are this study's.
+
+        What is here already stays. Returns what was taken over, and why the rest was not.
+        """
+        here = self.lines()
+        found = take_over(self.study, self.place, folder, self._found(), here)
+        for key, knobs in found.knobs.items():
+            self._keep_knobs(key, knobs)
+        if found.lines:
+            self._write_lines([*here, *found.lines])
+        return found
+
     def run(self) -> list[dict[str, Any]]:
         """Run what is not done yet and return all lines of results."""
         arms = self.study.all_arms
@@ -89,6 +103,7 @@ class StudyRunner:
         self._stage("networks of the student's size", self._selves())
         self._tune([name for name, arm in arms.items() if arm.like is None])
         self._evaluate()
+        self._backfill()
         return self.lines()
 
     def lines(self) -> list[dict[str, Any]]:
@@ -105,32 +120,47 @@ class StudyRunner:
         like = self.study.all_arms[arm].like if arm in self.study.all_arms else None
         return self._found().get(f"{data}: {like or arm}", {})
 
+    def knobs_to_keep(self) -> dict[str, dict[str, Any]]:
+        """Return what all searches found, in the form that `take_over` reads."""
+        return knobs_to_keep(self.study, self._found())
+
     def _teachers(self) -> list[_Task]:
-        if not any(arm.learn == "teacher" for arm in self.study.all_arms.values()):
-            return []
+        # every evaluation run is compared with its teacher, whatever it learns from
+        wanted = self._seeds_left(["teacher"], ["teacher", *self.study.all_arms])
         return [
             _Task(f"{data}, seed {seed}", train_teacher, (self.study, self.place, data, seed))
-            for data, seed in self._all_seeds()
-            if not (self.place.teacher(data, seed) / WEIGHTS).is_file()
+            for data, seed in wanted
+            if not (self.place.teacher(data, seed) / SUMMARY).is_file()
         ]
 
     def _selves(self) -> list[_Task]:
-        if not any(arm.learn == "self" for arm in self.study.all_arms.values()):
-            return []
+        arms = [name for name, arm in self.study.all_arms.items() if arm.learn == "self"]
         return [
             _Task(
                 f"{data}, seed {seed}",
                 train_itself,
                 (self.study, self.place, data, seed, self.knobs(data, "scratch")),
             )
-            for data, seed in self._all_seeds()
-            if not (self.place.itself(data, seed) / WEIGHTS).is_file()
+            for data, seed in self._seeds_left(["self"], arms)
+            if not (self.place.itself(data, seed) / SUMMARY).is_file()
         ]
 
-    def _all_seeds(self) -> Iterable[tuple[str, int]]:
+    def _seeds_left(
+        self, learning: Sequence[str], arms: Sequence[str]
+    ) -> Iterable[tuple[str, int]]:
+        """Yield data and seeds with which arms that learn so are searched, or arms evaluated."""
+        found, done = self._found(), {_key(line) for line in self.lines()}
+        searched = [
+            name
+            for name, arm in self.study.all_arms.items()
+            if arm.learn in learning and arm.like is None
+        ]
         for data in self.study.data:
-            for seed in (*self.study.tuning_seeds, *range(self.study.number_of_seeds(data))):
-                yield data, seed
+            if any(f"{data}: {name}" not in found for name in searched):
+                yield from ((data, seed) for seed in self.study.tuning_seeds)
+            for seed in range(self.study.number_of_seeds(data)):
+                if any((data, name, seed) not in done for name in arms):
+                    yield data, seed
 
     def _tune(self, arms: list[str]) -> None:
         found = self._found()
@@ -157,14 +187,14 @@ class StudyRunner:
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _evaluate(self) -> None:
-        done = {(line["data"], line["arm"], line["seed"]) for line in self.lines()}
+        done = {_key(line) for line in self.lines()}
         tasks = []
         for data in self.study.data:
             for seed in range(self.study.number_of_seeds(data)):
                 for name in ("teacher", *self.study.all_arms):
                     if (data, name, seed) not in done:
                         tasks.append(self._evaluation(data, name, seed))
-        self._cut_results()
+        self._write_lines(self.lines())
         self._stage("evaluation", tasks, lambda _, line: self._keep_line(line))
 
     def _evaluation(self, data: str, name: str, seed: int) -> _Task:
@@ -174,8 +204,18 @@ class StudyRunner:
         knobs = (self.knobs(data, name), seed, self.knobs(data, "scratch"))
         return _Task(f"{data}: {name}, seed {seed}", run_arm, (*common, name, *knobs))
 
-    def _cut_results(self) -> None:
-        text = "".join(json.dumps(line) + "\n" for line in self.lines())
+    def _backfill(self) -> None:
+        common = (self.study, self.place)
+        tasks = [
+            _Task(f"{data}: {arm}, seed {seed}", backfill, (*common, data, arm, seed))
+            for data, arm, seed in undiagnosed(self.place, self.lines())
+        ]
+        self._stage("diagnostics", tasks)
+        if tasks:
+            self._write_lines([with_diagnostics(self.place, line) for line in self.lines()])
+
+    def _write_lines(self, lines: Sequence[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
         write_in_one_step(self.place.folder / RESULTS, text.encode())
 
     def _keep_line(self, line: dict[str, Any]) -> None:
@@ -209,6 +249,10 @@ class StudyRunner:
                 raise
 
 
+def _key(line: dict[str, Any]) -> tuple[str, str, int]:
+    return line["data"], line["arm"], line["seed"]
+
+
 def _prepare_worker() -> None:
     """Use one thread, and end with the parent: two processes must never write to one run."""
     torch.set_num_threads(1)
@@ -226,7 +270,8 @@ def _claim(path: Path, study: StudySettings) -> None:
     """Write the settings, or make sure that those there are the same, or a part of these."""
     settings = study.model_dump(mode="json")
     if path.is_file():
-        before = json.loads(path.read_text())
+        # by way of the settings: those of today may have fields that had no name then
+        before = StudySettings(**json.loads(path.read_text())).model_dump(mode="json")
         for name, value in before.items():
             if not _extends(name, value, settings[name]):
                 raise StudyError(

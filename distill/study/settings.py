@@ -19,6 +19,17 @@ from ..selection import TrainSettings
 # knobs that are not fields of TrainSettings, and what they are set in
 _OTHER = ("alpha", "temperature", "dropout", "label_smoothing", "weight")
 
+# all fields of arms, networks, training and terms when the first results were written; see `digest`
+_FIRST = frozenset(
+    """
+    learn network label_smoothing method peers tune like model hidden_channels num_layers arguments
+    alpha temperature rows terms control teacher_layers student_layers students weight shift
+    features supervision epochs patience lr weight_decay conv_weight_decay input_dropout select
+    precision checkpoint_every seed term cap dim attention embedding structure gamma nodes ridge
+    kernel
+    """.split()
+)
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -230,9 +241,21 @@ def read_study(path: Path) -> StudySettings:
 
 
 def digest(*parts: Any) -> str:
-    """Return a short hash of settings."""
-    text = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
+    """Return a short hash of settings, which stays the same when settings gain a field.
+
+    A field that none of them had when the first results were written counts only where it differs
+    from its default; otherwise every new option would disown all results there are.
+    """
+    text = json.dumps(parts, sort_keys=True, default=lambda part: _known(part))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _known(part: BaseModel) -> dict[str, Any]:
+    return {
+        name: getattr(part, name)
+        for name, field in type(part).model_fields.items()
+        if name in _FIRST or getattr(part, name) != field.get_default(call_default_factory=True)
+    }
 
 
 _Settings = TypeVar("_Settings", bound=BaseModel)

@@ -8,7 +8,7 @@ import typer
 from .console import Root, guarded, out
 
 if TYPE_CHECKING:
-    from ...distill.study import Progress
+    from ...distill.study import Progress, TakenOver
 
 
 def study(
@@ -18,7 +18,10 @@ def study(
     jobs: Annotated[int, typer.Option(help="Processes, each with one thread.", min=1)] = 1,
     results: Annotated[
         Path | None,
-        typer.Option(help="Folder for <study>.jsonl, and for results.md beside it."),
+        typer.Option(
+            help="Folder for <study>.jsonl, and for results.md beside it. What it holds of this "
+            "study from another machine is taken over first, and not run again."
+        ),
     ] = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Write the report of what there is; run nothing.")
@@ -35,21 +38,47 @@ def study(
     """
     with guarded(f"the same command goes on from where it stopped in {out_dir}"):
         from ...distill.study import StudyRunner, estimate, read_study
-        from ..study_page import write_report, write_results
+        from ..results_page import kept_lines, write_all_results, write_results
+        from ..study_page import write_report
 
         settings = read_study(file)
         shown = _Shown()
         runner = StudyRunner(settings, out_dir, root=root, jobs=jobs, on_progress=shown)
         if not report_only:
+            if results is not None:
+                _say_taken_over(runner.take_over(results))
             if not runner.lines():
                 seconds = estimate(settings, runner.place, jobs)
                 out.print(f"training takes at most {_duration(seconds)}, were no run to stop early")
             runner.run()
-        table = write_report(settings, runner.lines(), out_dir)
+        lines, kept = runner.lines(), results is not None and kept_lines(results, settings)
+        table = write_report(settings, lines or kept or [], out_dir)
         out.print(table, markup=False, soft_wrap=True)
-        if results is not None:
-            write_results(settings, file, runner.lines(), results)
+        if results is not None and lines:
+            write_results(settings, file, lines, runner.knobs_to_keep(), results)
+        elif results is not None:
+            write_all_results(results)
         out.print(f"open {out_dir / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def results(
+    folder: Annotated[Path, typer.Argument(help="Folder of study files and lines of results.")],
+) -> None:
+    """Write results.md beside a folder of results, from what is kept in it.
+
+    Neither run directories nor data are needed.
+
+    graphstill results docs/results
+    """
+    with guarded():
+        from ..results_page import write_all_results
+
+        out.print(f"wrote {write_all_results(folder)}", highlight=False, soft_wrap=True)
+
+
+def _say_taken_over(found: "TakenOver") -> None:
+    if found.knobs or found.lines or found.refused:
+        out.print(str(found), markup=False, highlight=False, soft_wrap=True)
 
 
 class _Shown:

@@ -11,7 +11,9 @@ from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data,
 if TYPE_CHECKING:
     from ...distill import Architecture, NodeData, Run, TrainSettings
 
-Model = Annotated[str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII or MLP.")]
+Model = Annotated[
+    str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII, MLP, SharedGCN or SharedGCNII.")
+]
 Hidden = Annotated[int, typer.Option(help="Width of the hidden layers.")]
 Layers = Annotated[int, typer.Option(help="Number of layers.")]
 Arguments = Annotated[
@@ -28,8 +30,17 @@ Patience = Annotated[int, typer.Option(help="Epochs without a better one before 
 Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
 Decay = Annotated[float, typer.Option(help="Weight decay.")]
 InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
+Int8 = Annotated[bool, typer.Option(help="Train with int8 weights simulated; it ends with such.")]
+Int8Features = Annotated[bool, typer.Option(help="Simulate int8 features too.")]
+Protect = Annotated[
+    str | None,
+    typer.Option(
+        help="LOW,HIGH: probabilities with which features of nodes with the fewest and the most "
+        "in-edges are left out of --int8-features."
+    ),
+]
 Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
-TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd"
+TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
 Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
 
 
@@ -47,6 +58,9 @@ def train(
     lr: Rate = 0.01,
     weight_decay: Decay = 5e-4,
     input_dropout: InputDropout = 0.0,
+    int8_weights: Int8 = False,
+    int8_features: Int8Features = False,
+    protect: Protect = None,
     select: Select = "loss",
     seed: Seed = 0,
     threads: Threads = None,
@@ -65,7 +79,18 @@ def train(
         run = train_network(
             _architecture(model, hidden_channels, num_layers, argument, loaded),
             loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
+            _settings(
+                epochs,
+                patience,
+                lr,
+                weight_decay,
+                input_dropout,
+                select,
+                seed,
+                int8_weights=int8_weights,
+                int8_features=int8_features,
+                protect=_pair(protect),
+            ),
             directory=out_dir,
         )
         _print_run(run, out_dir, as_json)
@@ -91,6 +116,14 @@ def distill(
         str | None,
         typer.Option(help="untrained, shuffled: layers that know nothing, for comparison."),
     ] = None,
+    initialise: Annotated[
+        str | None,
+        typer.Option(
+            help="First weights of the student: pruned (cut out of the teacher; pruned=taylor "
+            "compares channels by gradients) or attention (of the network that is asked for, the "
+            "one layer that absorbs most of the teacher)."
+        ),
+    ] = None,
     teacher_layer: Annotated[
         list[str] | None, typer.Option(help="Layer of the teacher; may be repeated.")
     ] = None,
@@ -102,6 +135,9 @@ def distill(
     lr: Rate = 0.01,
     weight_decay: Decay = 5e-4,
     input_dropout: InputDropout = 0.0,
+    int8_weights: Int8 = False,
+    int8_features: Int8Features = False,
+    protect: Protect = None,
     select: Select = "loss",
     seed: Seed = 0,
     threads: Threads = None,
@@ -124,7 +160,18 @@ def distill(
             taught,
             _architecture(model, hidden_channels, num_layers, argument, loaded),
             loaded,
-            _settings(epochs, patience, lr, weight_decay, input_dropout, select, seed),
+            _settings(
+                epochs,
+                patience,
+                lr,
+                weight_decay,
+                input_dropout,
+                select,
+                seed,
+                int8_weights=int8_weights,
+                int8_features=int8_features,
+                protect=_pair(protect),
+            ),
             DistillSettings(
                 alpha=alpha,
                 temperature=temperature,
@@ -132,6 +179,7 @@ def distill(
                 **_terms(term),
                 teacher_layers=tuple(teacher_layer) if teacher_layer else None,
                 student_layers=tuple(student_layer) if student_layer else None,
+                initialise=_initial(initialise),  # type: ignore[arg-type]
             ),
             directory=out_dir,
         )
@@ -150,6 +198,19 @@ def _terms(given: list[str] | None) -> dict[str, Any]:
         except ValueError:
             raise ValueError(f"--term takes NAME=WEIGHT, got {text!r}") from None
     return {"terms": tuple(terms)}
+
+
+def _initial(given: str | None) -> dict[str, str] | None:
+    """Return what --initialise says as settings."""
+    if given is None:
+        return None
+    kind, equals, importance = given.partition("=")
+    if kind not in ("pruned", "attention") or (equals and kind == "attention"):
+        raise ValueError(
+            f"--initialise takes pruned, pruned=activation, pruned=taylor or attention, "
+            f"got {given!r}"
+        )
+    return {"kind": kind, **({"importance": importance} if equals else {})}
 
 
 def _set_threads(threads: int | None) -> None:
@@ -188,6 +249,7 @@ def _settings(
     input_dropout: float,
     select: str,
     seed: int,
+    **int8: Any,
 ) -> "TrainSettings":
     from ...distill import TrainSettings
 
@@ -200,8 +262,19 @@ def _settings(
             "input_dropout": input_dropout,
             "select": select,
             "seed": seed,
+            **int8,
         }
     )
+
+
+def _pair(given: str | None) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    try:
+        low, high = (float(text) for text in given.split(","))
+    except ValueError:
+        raise ValueError(f"--protect takes LOW,HIGH, such as 0,0.2; got {given!r}") from None
+    return low, high
 
 
 def _print_run(run: "Run", directory: Path, as_json: bool) -> None:

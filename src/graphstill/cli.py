@@ -21,6 +21,7 @@ for command in (
     training.train,
     training.distill,
     study.study,
+    study.results,
     bundles.export,
     bundles.check,
     measuring.bench,

@@ -186,9 +186,10 @@ def test_wrong_batches_and_teachers_say_what_is_wrong(batch: Data) -> None:
 
 
 @pytest.mark.slow
-def test_the_example_of_an_own_loop_learns() -> None:
+@pytest.mark.parametrize("loop", ["own_loop", "lightning_loop", "accelerate_loop"])
+def test_the_example_of_a_loop_learns(loop: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "examples" / "own_loop.py"],
+        [sys.executable, ROOT / "examples" / f"{loop}.py"],
         capture_output=True,
         text=True,
         check=False,

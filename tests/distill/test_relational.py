@@ -11,7 +11,9 @@ from cases import DATA, needs_data
 from graphstill.distill import (
     DataError,
     DistillSettings,
+    LogitKD,
     NodeData,
+    Pass,
     RelationalData,
     Split,
     TrainingError,
@@ -143,6 +145,21 @@ def test_a_pyg_object_with_relations(data: RelationalData) -> None:
     assert isinstance(taken, RelationalData)
     assert torch.equal(taken.x, data.x)
     assert len(taken.split.val) == 40
+
+
+def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
+    y = data.y.clone()
+    y[::5] = -1
+    y[data.split.train] = data.y[data.split.train]
+    some = RelationalData("some", data.x, data.edge_index, y, data.split, edge_type=data.edge_type)
+    assert data.observed().asked is None
+    asked = some.observed().asked
+    assert asked is not None
+    assert (y[asked] >= 0).all()
+    own, taught = torch.randn(120, 4), torch.randn(120, 4)
+    loss = LogitKD(1.0)(Pass(own), Pass(taught), some.observed())
+    rest = LogitKD(1.0)(Pass(own[asked]), Pass(taught[asked]), data.observed())
+    torch.testing.assert_close(loss, rest)
 
 
 def test_nodes_without_a_class_are_in_no_split(data: RelationalData) -> None:

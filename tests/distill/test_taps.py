@@ -120,6 +120,8 @@ def test_a_layer_that_gives_no_tensor() -> None:
         ("GAT", 4, ["act#0", "act#1", "act#2"]),
         ("GCNII", 3, ["act#0", "act#1", "act#2"]),
         ("MLP", 3, ["act#0", "act#1"]),
+        ("SharedGCN", 2, ["act#0", "act#1"]),
+        ("SharedGCNII", 3, ["act#0", "act#1", "act#2"]),
     ],
 )
 def test_hidden_layers_of_every_network(name: str, layers: int, taps: list[str]) -> None:

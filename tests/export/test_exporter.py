@@ -28,6 +28,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "GAT, averaged": ("GAT", {"heads": 2, "concat": False, "residual": True}, 3),
     "GCNII": ("GCNII", {"shared_weights": False}, 3),
     "MLP": ("MLP", {}, 0),
+    "GCN, shared": ("SharedGCN", {"dropout": 0.5}, 3),
+    "GCNII, shared": ("SharedGCNII", {"alpha": 0.2}, 3),
 }
 
 

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from graphstill.cli import app
 from graphstill.distill.study import StudySettings, read_study
-from graphstill.export.study_page import write_report, write_results
+from graphstill.export.results_page import write_results
+from graphstill.export.study_page import write_report
 
 STUDY: dict[str, Any] = {
     "name": "made-up",
@@ -58,13 +59,12 @@ def test_a_winner_is_named_with_its_interval_and_nobody_else_is(
 ) -> None:
     table = write_report(StudySettings(**STUDY), lines, tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "better is above scratch by 10.00 [9.82, 10.18]" in page
-    assert "alike is" not in page
+    assert "Against scratch: above are better by 10.00 [9.82, 10.18]." in page
     better, alike = (row for row in table.splitlines() if "| better" in row or "| alike" in row)
     assert "**+10.00 [9.82, 10.18]**" in better
     assert "81.00 ± 1.72" in better
     assert "**" not in alike
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
 
 
 def test_one_page_holds_every_study_with_its_command(
@@ -72,7 +72,7 @@ def test_one_page_holds_every_study_with_its_command(
 ) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(STUDY))
-    write_results(read_study(file), file, lines, tmp_path / "docs" / "results")
+    write_results(read_study(file), file, lines, {}, tmp_path / "docs" / "results")
     kept = (tmp_path / "docs" / "results" / "made-up.jsonl").read_text().splitlines()
     assert sorted(map(json.dumps, lines)) == sorted(kept)
     page = (tmp_path / "docs" / "results.md").read_text()
@@ -81,7 +81,7 @@ def test_one_page_holds_every_study_with_its_command(
     assert "Not run yet" not in page
     later = {**STUDY, "name": "later", "question": "And then?"}
     (tmp_path / "docs" / "results" / "later.yaml").write_text(yaml.safe_dump(later))
-    write_results(read_study(file), file, lines, tmp_path / "docs" / "results")
+    write_results(read_study(file), file, lines, {}, tmp_path / "docs" / "results")
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "And then?" in page
     assert page.count("Not run yet.") == 1

@@ -1,0 +1,33 @@
+"""What plots look like, and how they become SVG text for a page."""
+
+import io
+from typing import Any
+
+from matplotlib.figure import Figure
+
+COLORS = ("#0b6e75", "#c2571a", "#5b5ea6", "#7a7f87", "#9b2335", "#3f7d20")
+# Okabe and Ito's, which the colour-blind can tell apart, without the yellow that paper swallows
+DISTINCT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INK, SOFT, FAINT = "#1c2430", "#8a94a1", "#e6eaee"
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.grid.axis": "x",
+    "grid.color": FAINT,
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "graphstill",
+}
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a figure as SVG text, the same bytes for the same figure."""
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", bbox_inches="tight", metadata=nothing, dpi=200)
+    text = file.getvalue()
+    return text[text.index("<svg") :]
