@@ -8,10 +8,12 @@ from .distiller import Distiller, Role, observe
 from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
+from .heterogeneous import HeteroNodeData
 from .initial import Absorbed, Pruned
 from .losses import LogitKD, Objective, Pass, Supervised, Term
-from .models import Architecture, build, call, hidden_layers
+from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
+from .relational import RelationalData
 from .runs import DistillSettings, Run, distill, load as load_run, train
 from .sampler import NeighborSampler, Sample
 from .selection import Result, TrainSettings
@@ -27,6 +29,7 @@ __all__ = [
     "DataError",
     "DistillSettings",
     "Distiller",
+    "HeteroNodeData",
     "LogitKD",
     "NeighborLoader",
     "NeighborSampler",
@@ -37,6 +40,7 @@ __all__ = [
     "Pass",
     "Peer",
     "Pruned",
+    "RelationalData",
     "Result",
     "Role",
     "Run",
@@ -58,12 +62,14 @@ __all__ = [
     "fingerprint",
     "fit",
     "fit_together",
+    "fitting",
     "hidden_layers",
     "load",
     "load_run",
     "methods",
     "observe",
     "one_layer_of",
+    "parameters_of",
     "predict",
     "train",
     "train_together",

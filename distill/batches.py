@@ -158,9 +158,9 @@ class SampledFeed:
         self._data, self._seed, self._rank = data, seed, rank
         self._seeds = Seeds(seeds, settings.batch_size, seed, world=world)
         self._sampler = NeighborSampler(
-            data.graph, settings.num_neighbors, replace=settings.replace
+            data.plain[1], settings.num_neighbors, replace=settings.replace
         )
-        self._trains = torch.zeros(data.graph.num_nodes, dtype=torch.bool)
+        self._trains = torch.zeros(data.y.numel(), dtype=torch.bool)
         self._trains[data.train] = True
         self._labelled = data.train.numel() / seeds.numel()
         self.steps = self._seeds.steps
@@ -183,7 +183,7 @@ def sampled_part(data: Observed, sample: Sample) -> Observed:
     """Return what there is to see of a sample; no node trains."""
     nodes = sample.n_id
     return Observed(
-        take_rows(data.x, nodes),
+        take_rows(data.plain[0], nodes),
         sample.graph,
         data.y[nodes],
         nodes[:0],

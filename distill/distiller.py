@@ -31,7 +31,10 @@ from .taps import Taps
 
 def feed(module: torch.nn.Module, batch: Any) -> Tensor:
     """Call a network on a batch's features and, if it takes an `edge_index`, on its graph."""
-    return call(module, batch.x, batch.graph if isinstance(batch, Observed) else batch.edge_index)
+    if isinstance(batch, Observed):
+        return call(module, batch.x, batch.graph)
+    relations = [batch.edge_type] if "edge_type" in batch else []
+    return call(module, batch.x, batch.edge_index, *relations)
 
 
 @dataclass(frozen=True, eq=False)

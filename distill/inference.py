@@ -29,7 +29,7 @@ def answers(
         hops: How far the network sees: its number of graph layers.
         batch_size: Nodes at a time.
     """
-    sampler = NeighborSampler(data.graph, [-1] * hops)
+    sampler = NeighborSampler(data.plain[1], [-1] * hops)
     watched = Taps(role.module, role.taps)
     role.module.eval()
     device = next((p.device for p in role.module.parameters()), torch.device("cpu"))

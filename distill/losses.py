@@ -105,7 +105,8 @@ class LogitKD(Term):
 
     Args:
         temperature: T; above 1 softens both distributions. May be a schedule.
-        rows: Which nodes count: all, whose labels it does not need, or those that train.
+        rows: Which nodes count: all that the task asks about, whose labels it does not need, or
+            those that train.
 
     References:
         Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2,
@@ -133,7 +134,8 @@ class LogitKD(Term):
         temperature, taught = at(self.temperature, self.epoch), given(teacher)
 
         def softened(logits: Tensor) -> Tensor:
-            counted = logits[data.train] if self.rows == "train" else logits
+            nodes = data.train if self.rows == "train" else data.asked
+            counted = logits if nodes is None else logits[nodes]
             return F.log_softmax(counted / temperature, dim=-1)
 
         other = taught.kept(("soft", temperature, self.rows), lambda: softened(taught.logits))

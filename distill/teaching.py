@@ -64,7 +64,7 @@ class Lesson:
             return Role(self.module, self.layers)
         if batches is None or folder is None:
             return self._whole(data)
-        mark = fingerprint(self.module, data.x, data.graph, note=self._note())
+        mark = fingerprint(self.module, *data.plain, note=self._note())
         size = batches.eval_batch_size
         parts = self._parts(data, size, progress) if size and self.control is None else None
         Workers.here().from_first(lambda: self._write(folder, data, mark, parts))
@@ -81,7 +81,7 @@ class Lesson:
         return controlled(self.control, taught, *where)
 
     def _parts(self, data: Observed, size: int, progress: bool) -> Iterable[tuple[Tensor, Pass]]:
-        nodes, role = torch.arange(data.graph.num_nodes), Role(self.module, self.layers)
+        nodes, role = torch.arange(data.y.numel()), Role(self.module, self.layers)
         found = answers(role, data, nodes, reach(self.architecture), size)
         total = -(-nodes.numel() // size)
         return tracked(found, total, "teacher", show=progress)
@@ -99,7 +99,7 @@ class Lesson:
         if parts is None:
             TeacherStore.write(folder, self._whole(data), mark, self.layers, "float32")
         else:
-            count = data.graph.num_nodes
+            count = data.y.numel()
             TeacherStore.write_parts(folder, parts, count, mark, self.layers, "float32")
 
 
@@ -115,7 +115,7 @@ def examples(
     """
     part = data
     if batches is not None:
-        sampler = NeighborSampler(data.graph, batches.num_neighbors)
+        sampler = NeighborSampler(data.plain[1], batches.num_neighbors)
         part = sampled_part(data, sampler.sample(torch.arange(1), 0))
     if isinstance(taught, Role):
         taught = observe(taught, part)

@@ -27,6 +27,7 @@ from .distiller import Distiller, Role
 from .distributed import Workers
 from .dropout import dropout
 from .errors import TrainingError
+from .graphs import are_ids
 from .inference import answers
 from .int8 import Simulation
 from .journal import Journal
@@ -146,7 +147,7 @@ def _feed(
     everyone: bool,
 ) -> Feed:
     if batches is not None:
-        seeds = torch.arange(data.graph.num_nodes) if everyone else data.train
+        seeds = torch.arange(data.y.numel()) if everyone else data.train
         return SampledFeed(data, seeds, batches, settings.seed, workers.rank, workers.world)
     if workers.world > 1:
         raise TrainingError(
@@ -211,7 +212,19 @@ def device_of(module: torch.nn.Module) -> torch.device:
 
 
 def dropped(data: Observed, settings: TrainSettings) -> Observed:
-    """Return the data with some features set to zero, if settings ask for it."""
+    """Return the data with some features set to zero, if settings ask for it.
+
+    Raises:
+        TrainingError: If nodes have ids in place of features.
+    """
     if not settings.input_dropout:
         return data
+    if isinstance(data.x, dict):
+        kept = {
+            kind: x if are_ids(x) else dropout(x, settings.input_dropout)
+            for kind, x in data.x.items()
+        }
+        return replace(data, x=kept)
+    if are_ids(data.x):
+        raise TrainingError("input_dropout needs features; these nodes have ids only")
     return replace(data, x=dropout(data.x, settings.input_dropout))

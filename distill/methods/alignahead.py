@@ -62,7 +62,7 @@ class Alignahead(Term):
         return torch.stack([self._pair(*pair, data) for pair in pairs]).sum()
 
     def _pair(self, own: Tensor, peer: Tensor, data: Observed) -> Tensor:
-        structures = [local_structure(h, data.graph, _laplacian) for h in (own, peer.detach())]
+        structures = [local_structure(h, data.edges, _laplacian) for h in (own, peer.detach())]
         loss = divergence(*structures).sum() / own.shape[0]
         return loss + self.features * F.mse_loss(own, peer.detach()) if self.features else loss
 

@@ -91,7 +91,7 @@ def answers(logits: Tensor, data: NodeData, taught: Tensor | None = None) -> dic
     right = (chosen == data.y[test]).double()
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     calibration = {**_grouped(bins, right, BINS), "confidence": _means(bins, confidence, BINS)}
-    degree = data.edge_index[1].bincount(minlength=data.num_nodes)[test]
+    degree = data.in_degree[test]
     bucket = torch.where(degree > 0, degree.clamp(min=1).double().log2().floor() + 1, 0.0).long()
     buckets = int(bucket.max()) + 1 if len(bucket) else 0
     return {

@@ -405,16 +405,10 @@ def _set_threads(threads: int | None) -> None:
 def _architecture(
     model: str, hidden: int, layers: int, arguments: list[str] | None, data: "NodeData"
 ) -> "Architecture":
-    from ...distill import Architecture
+    from ...distill import fitting
 
-    return Architecture(
-        name=model,
-        in_channels=data.num_features,
-        hidden_channels=hidden,
-        num_layers=layers,
-        out_channels=data.num_classes,
-        arguments=dict(_argument(text) for text in arguments or []),
-    )
+    named = dict(_argument(text) for text in arguments or [])
+    return fitting(data, model, hidden, layers, named)
 
 
 def _argument(text: str) -> tuple[str, Any]:
