@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+# nodes of ogbn-mag: papers, authors, institutions, fields of study
+MAG_SIZES = (736_389, 1_134_649, 8_740, 59_965)
+
 
 def arxiv(data: Path) -> dict[str, np.ndarray]:
     """Return ogbn-arxiv, 169,343 nodes, made symmetric: 2.3 million edges."""
@@ -80,9 +83,7 @@ def mag_shaped(data: Path, *, part: int = 8) -> dict[str, np.ndarray]:
     """
     del data
     rng = np.random.default_rng(0)
-    sizes = (
-        np.array([736_389, 1_134_649, 8_740, 59_965]) // part
-    )  # paper, author, institution, field
+    sizes = np.array(MAG_SIZES) // part
     start = np.r_[0, np.cumsum(sizes)]
     relations = [(1, 2, 1_043_998), (1, 0, 7_145_660), (0, 0, 5_416_271), (0, 3, 7_505_078)]
     edges, kinds = [], []

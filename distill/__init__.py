@@ -1,17 +1,21 @@
 """Train teachers and distil students on any PyG graph. Needs torch and torch_geometric."""
 
 from . import methods
+from .batches import BatchSettings, NeighborLoader
 from .data import NodeData, Observed, Split
 from .datasets import digits, load
 from .distiller import Distiller, Role, observe
 from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
+from .heterogeneous import HeteroNodeData
 from .initial import Absorbed, Pruned
 from .losses import LogitKD, Objective, Pass, Supervised, Term
-from .models import Architecture, build, call, hidden_layers
+from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
+from .relational import RelationalData
 from .runs import DistillSettings, Run, distill, load as load_run, train
+from .sampler import NeighborSampler, Sample
 from .selection import Result, TrainSettings
 from .single import one_layer_of
 from .store import TeacherStore, fingerprint
@@ -21,10 +25,14 @@ from .training import fit
 __all__ = [
     "Absorbed",
     "Architecture",
+    "BatchSettings",
     "DataError",
     "DistillSettings",
     "Distiller",
+    "HeteroNodeData",
     "LogitKD",
+    "NeighborLoader",
+    "NeighborSampler",
     "NodeData",
     "Objective",
     "Observed",
@@ -32,9 +40,11 @@ __all__ = [
     "Pass",
     "Peer",
     "Pruned",
+    "RelationalData",
     "Result",
     "Role",
     "Run",
+    "Sample",
     "Split",
     "Supervised",
     "TapError",
@@ -52,12 +62,14 @@ __all__ = [
     "fingerprint",
     "fit",
     "fit_together",
+    "fitting",
     "hidden_layers",
     "load",
     "load_run",
     "methods",
     "observe",
     "one_layer_of",
+    "parameters_of",
     "predict",
     "train",
     "train_together",

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from ..kernels import CSRGraph
+from ..kernels import CSRGraph, RelationalGraph
 from .errors import DataError
-from .sparse import SparseFeatures, worth_it
+from .graphs import Features, Graph, HeteroGraph, edges_of
+from .sparse import SparseFeatures, take_rows, worth_it
 
 HIDDEN = -1
 
@@ -38,7 +41,7 @@ class Split:
         """
         generator = torch.Generator().manual_seed(seed)
         parts: tuple[list[Tensor], ...] = ([], [], [])
-        for label in y.unique().tolist():
+        for label in y[y != HIDDEN].unique().tolist():
             nodes = (y == label).nonzero().squeeze(1)
             nodes = nodes[torch.randperm(nodes.numel(), generator=generator)]
             if nodes.numel() < train + val + 1:
@@ -59,28 +62,70 @@ class Split:
         ends = [round(train * num_nodes), round((train + val) * num_nodes)]
         return cls(*(part.sort().values for part in order.tensor_split(ends)))
 
+    def among(self, nodes: Tensor) -> "Split":
+        """Return the split whose numbers count the given nodes, as ids of those nodes."""
+        return Split(nodes[self.train], nodes[self.val], nodes[self.test])
+
+    @classmethod
+    def with_test(
+        cls, test: Tensor, others: Tensor, train: float, val: float, seed: int
+    ) -> "Split":
+        """Divide nodes into train and val in this ratio, beside test nodes that are given."""
+        order = torch.randperm(others.numel(), generator=torch.Generator().manual_seed(seed))
+        parts = others[order].tensor_split([round(others.numel() * train / (train + val))])
+        fitted, selected = (part.sort().values for part in parts)
+        return cls(fitted, selected, test)
+
 
 @dataclass(frozen=True, eq=False)
 class Observed:
     """What training may see: the labels of all other nodes are gone, not merely unused.
 
     Attributes:
-        x: Features, [N, F] float32, dense or sparse.
+        x: Features, [N, F] float32, or what the data has in their place.
         graph: The graph.
         y: Labels, [N] int64; `HIDDEN` outside train and val.
         train: Nodes to fit on.
         val: Nodes to select by.
         num_classes: Number of classes C.
         n_id: Id of each node in the whole graph, [N], where this is a part of one.
+        num_seeds: Where this is a sample: the first so many nodes are answered for, the others are
+            there to be looked at. None: all are answered for.
+        train_size: What sums over training nodes are divided by, where that is not their number:
+            in a sample the number that it has on average, so that no epoch depends on how training
+            nodes fall into batches.
+        asked: Nodes that the task asks about, where the others are of another kind; None means all.
     """
 
-    x: Tensor | SparseFeatures
-    graph: CSRGraph
+    x: Features
+    graph: Graph
     y: Tensor
     train: Tensor
     val: Tensor
     num_classes: int
     n_id: Tensor | None = None
+    num_seeds: int | None = None
+    train_size: float | None = None
+    asked: Tensor | None = None
+
+    @property
+    def edges(self) -> CSRGraph:
+        """The edges among the nodes that are classified, without their relations."""
+        return edges_of(self.graph)
+
+    @property
+    def plain(self) -> tuple[Tensor | SparseFeatures, CSRGraph]:
+        """Features and graph, of which parts can be taken.
+
+        Raises:
+            DataError: If there are several types of nodes or edges.
+        """
+        if isinstance(self.graph, CSRGraph) and not isinstance(self.x, dict):
+            return self.x, self.graph
+        raise DataError(
+            "parts are taken of graphs with one type of nodes and edges, got "
+            f"{type(self.graph).__name__}; train on the whole graph"
+        )
 
     @classmethod
     def of_batch(
@@ -91,6 +136,7 @@ class Observed:
         train: Tensor,
         num_classes: int,
         n_id: Tensor | None = None,
+        num_seeds: int | None = None,
     ) -> "Observed":
         """Return what losses see of a part of a graph, with the labels of `train` alone.
 
@@ -107,7 +153,52 @@ class Observed:
         hidden[train] = labels
         if not isinstance(edge_index, CSRGraph):
             edge_index = CSRGraph.from_edge_index(edge_index, x.shape[0])
-        return cls(x, edge_index, hidden, train, train[:0], num_classes, n_id)
+        return cls(x, edge_index, hidden, train, train[:0], num_classes, n_id, num_seeds)
+
+    def to(self, device: torch.device | str) -> "Observed":
+        """Return the same on a device; itself, with what its graph has prepared, if it is there."""
+        if self.train.device == torch.device(device):
+            return self
+        return replace(self, **{name: _moved(v, device) for name, v in vars(self).items()})
+
+    def training_on(self, train: Tensor, train_size: float | None = None) -> "Observed":
+        """Return the same with other training nodes."""
+        return replace(self, train=train, train_size=train_size)
+
+    def of_seeds(self) -> "Observed":
+        """Return the seeds of a sample, and the edges among them."""
+        count, (x, graph) = self.num_seeds, self.plain
+        assert count is not None
+        rowptr, col = graph.rowptr[: count + 1], graph.col[: graph.rowptr[count]]
+        own = col < count
+        rowptr = F.pad(own.cumsum(0), (1, 0))[rowptr]
+        n_id = None if self.n_id is None else self.n_id[:count]
+        return replace(
+            self,
+            x=take_rows(x, torch.arange(count, device=col.device)),
+            graph=CSRGraph.from_csr(rowptr, col[own]),
+            y=self.y[:count],
+            n_id=n_id,
+            num_seeds=None,
+        )
+
+    def of_seed_edges(self) -> "Observed":
+        """Return the sample with the seeds' in-edges alone: other nodes have not all of theirs."""
+        assert self.num_seeds is not None
+        _, graph = self.plain
+        last = graph.rowptr[self.num_seeds]
+        rowptr, col = graph.rowptr.clamp(max=last), graph.col[:last]
+        return replace(self, graph=CSRGraph.from_csr(rowptr, col, graph.num_src))
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, HeteroGraph):
+        edges = {kind: edge_index.to(device) for kind, edge_index in value.items()}
+        return HeteroGraph(edges, value.sizes, value.target)
+    if isinstance(value, dict):
+        return {name: part.to(device) for name, part in value.items()}
+    known = isinstance(value, Tensor | CSRGraph | RelationalGraph | SparseFeatures)
+    return value.to(device) if known else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +209,7 @@ class NodeData:
         name: What it is called.
         x: Features, [N, F] float32, finite.
         edge_index: Sources and destinations, [2, E] int64.
-        y: Class of each node, [N] int64, in [0, C).
+        y: Class of each node, [N] int64, in [0, C); `HIDDEN` where it has none.
         split: Which nodes to fit on, to select by and to report.
         split_name: How the split came about; runs that belong together must agree in it.
         class_names: Names of the classes, where they have any.
@@ -135,12 +226,11 @@ class NodeData:
     feature_transform: str | None = None
 
     def __post_init__(self) -> None:
-        if self.x.dtype != torch.float32 or self.x.dim() != 2:
-            raise DataError(f"x must be [N, F] float32, got {list(self.x.shape)} {self.x.dtype}")
-        if not bool(self.x.isfinite().all()):
-            node = int((~self.x.isfinite()).any(dim=1).nonzero()[0])
-            raise DataError(f"the features of node {node} hold NaN or infinity")
+        self._check_features()
         _check_labels(self.y, self.num_nodes)
+
+    def _check_features(self) -> None:
+        check_features(self.x)
 
     @classmethod
     def from_pyg(
@@ -169,7 +259,7 @@ class NodeData:
         assert isinstance(y, Tensor)
         y = y.squeeze(-1) if y.dim() == 2 and y.shape[1] == 1 else y
         _check_labels(y, len(x))
-        split, split_name = _split_of(data, y, seed)
+        split, split_name = split_of(data, y, seed)
         return cls(
             name, x.float(), edge_index, y, split, split_name, class_names, feature_transform
         )
@@ -190,9 +280,19 @@ class NodeData:
         return int(self.y.max()) + 1
 
     @cached_property
-    def graph(self) -> CSRGraph:
+    def graph(self) -> Graph:
         """The graph, sorted once."""
         return CSRGraph.from_edge_index(self.edge_index, self.num_nodes)
+
+    @property
+    def in_degree(self) -> Tensor:
+        """Number of edges that end in each node, [N]."""
+        return self.edge_index[1].bincount(minlength=self.num_nodes)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What networks must know of this data beside widths, by the names of their arguments."""
+        return {}
 
     @cached_property
     def sparse_x(self) -> SparseFeatures | None:
@@ -211,9 +311,26 @@ class NodeData:
         x = (self.sparse_x if sparse else None) or self.x
         return Observed(x, self.graph, y, self.split.train, self.split.val, self.num_classes)
 
-    def with_split(self, split: Split, name: str) -> "NodeData":
+    def with_split(self, split: Split, name: str) -> Self:
         """Return the same data under another split."""
         return replace(self, split=split, split_name=name)
+
+
+def check_features(x: Tensor, of: str = "node") -> None:
+    """Refuse features that are not [N, F] float32 and finite.
+
+    Args:
+        x: The features.
+        of: What has them, for the message.
+
+    Raises:
+        DataError: If they are not.
+    """
+    if x.dtype != torch.float32 or x.dim() != 2:
+        raise DataError(f"x must be [N, F] float32, got {list(x.shape)} {x.dtype}")
+    if not bool(x.isfinite().all()):
+        node = int((~x.isfinite()).any(dim=1).nonzero()[0])
+        raise DataError(f"the features of {of} {node} hold NaN or infinity")
 
 
 def _check_labels(y: Tensor, num_nodes: int) -> None:
@@ -224,7 +341,8 @@ def _check_labels(y: Tensor, num_nodes: int) -> None:
         )
 
 
-def _split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
+def split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
+    """Return the split that the masks of a PyG object make, or one drawn by class, and its name."""
     masks = [getattr(data, f"{part}_mask", None) for part in ("train", "val", "test")]
     if all(mask is None for mask in masks):
         return Split.per_class(y, train=20, val=30, seed=seed), per_class_name(20, 30, seed)

@@ -1,4 +1,4 @@
-"""Data sets by name: the embedded `digits`, PyG's citation and co-purchase graphs, your own.
+"""Data sets by name: the embedded `digits`, PyG's graphs, relational ones, your own.
 
 A root folder may be read-only: raw files are copied into a cache and PyG works there.
 """
@@ -15,12 +15,14 @@ from typing import Any
 
 import torch
 from torch_geometric import transforms
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data, HeteroData, InMemoryDataset
 from torch_geometric.datasets import Amazon, Coauthor, Planetoid
 from torch_geometric.utils import to_undirected
 
 from .data import NodeData, Split, per_class_name
 from .errors import DataError
+from .heterogeneous import HGB, HeteroNodeData, hgb
+from .relational import ENTITIES, RelationalData, entities
 
 # name: PyG's class, PyG's name, folder
 _PYG: dict[str, tuple[Callable[..., InMemoryDataset], str, str]] = {
@@ -36,7 +38,7 @@ _PYG: dict[str, tuple[Callable[..., InMemoryDataset], str, str]] = {
 # the citation sets are trained on rows that sum to 1 since GCN's own paper; the others as they are
 _TRANSFORMS = {"planetoid": transforms.NormalizeFeatures()}
 
-NAMES = ("digits", *_PYG)
+NAMES = ("digits", *_PYG, *ENTITIES, *HGB)
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0) -> NodeData:
@@ -44,8 +46,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0
 
     Args:
         name: One of `NAMES`, or "package.module:function" for a function of yours that returns a
-            PyG `Data` object with x, edge_index, y and, if you like, train_mask, val_mask and
-            test_mask.
+            PyG `Data` object with x, edge_index, y and, if you like, edge_type, train_mask,
+            val_mask and test_mask, or a `HeteroData` object of which one type has y.
         root: Folder that holds PyG's raw files, for machines without a network: either the data
             set's own folder, or one that has it as <name>/raw or <family>/<name>/raw. It is only
             read. Without it PyG downloads into the cache.
@@ -58,6 +60,10 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0
         return digits(seed=seed)
     if ":" in name:
         return _own(name, seed)
+    if name in ENTITIES:
+        return entities(name, _raw(name, "entities", root), seed=seed)
+    if name in HGB:
+        return hgb(name, _raw(HGB[name][0].lower(), "hgb", root), cache_folder() / "hgb", seed=seed)
     if name not in _PYG:
         raise DataError(
             f"no data set {name!r}; known are {', '.join(NAMES)}, and package.module:function"
@@ -126,6 +132,15 @@ def _from_pyg(name: str, root: str | os.PathLike[str] | None, seed: int) -> Node
     return NodeData.from_pyg(data, name=name, feature_transform=described, seed=seed)
 
 
+def _raw(label: str, family: str, root: str | os.PathLike[str] | None) -> Path:
+    """Return the folder of raw files under a root, or where they would be in the cache."""
+    return (
+        cache_folder() / family / label / "raw"
+        if root is None
+        else _find_raw(Path(root), label, family)
+    )
+
+
 def _find_raw(root: Path, label: str, family: str) -> Path:
     candidates = [root / "raw", root / label / "raw", root / family / label / "raw"]
     candidates += [path.parent.parent / label.lower() / "raw" for path in candidates[1:]]
@@ -162,6 +177,10 @@ def _own(name: str, seed: int) -> NodeData:
         sys.path.remove(os.getcwd())
     if isinstance(data, NodeData):
         return data
+    if isinstance(data, HeteroData):
+        return HeteroNodeData.from_pyg(data, name=name, seed=seed)
     if not isinstance(data, Data):
         raise DataError(f"{name} must return a PyG Data object, it returned {type(data).__name__}")
+    if data.get("edge_type") is not None:
+        return RelationalData.from_pyg(data, name=name, seed=seed)
     return NodeData.from_pyg(data, name=name, seed=seed)

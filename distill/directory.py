@@ -19,24 +19,35 @@ SETTINGS, CHECKPOINT, METRICS, WEIGHTS, OBJECTIVE = (
     "checkpoint.safetensors",
     "metrics.jsonl",
     "weights.safetensors",
-    "objective.safetensors",
+    "objective.safetensors",  # what the objective learnt
 )
 # beside the metrics, which are the same for every run with the same settings; time is not
 SECONDS = "seconds.jsonl"
-# what the objective learnt
-OBJECTIVE = "objective.safetensors"
 
 
 def claim(directory: Path, settings: dict[str, Any]) -> None:
     """Write the settings, or make sure that the directory holds a run with the same ones."""
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     path = directory / SETTINGS
-    if path.is_file() and path.read_text() != text:
+    if path.is_file() and not _same(json.loads(path.read_text()), json.loads(text)):
         raise TrainingError(
             f"{directory} holds a run with other settings (see {path}); "
             "choose another directory, or remove this one"
         )
     write_in_one_step(path, text.encode())
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Return whether settings are the same; one that there was no word for yet was off."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        known = all(name in now for name in before)
+        return known and all(
+            _same(before[name], value) if name in before else not value
+            for name, value in now.items()
+        )
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return all(_same(a, b) for a, b in zip(before, now, strict=True))
+    return before == now
 
 
 def record(

@@ -3,12 +3,28 @@
 import torch
 from torch import Tensor
 
+from .batches import BatchSettings
 from .data import NodeData
+from .distiller import Role
+from .inference import answers
 from .models import call
 
 
-def predict(module: torch.nn.Module, data: NodeData) -> Tensor:
-    """Return the logits of all nodes, [N, C], in evaluation mode."""
+def predict(
+    module: torch.nn.Module, data: NodeData, batches: BatchSettings | None = None
+) -> Tensor:
+    """Return the logits of all nodes, [N, C], in evaluation mode.
+
+    Args:
+        module: The network.
+        data: The data.
+        batches: How it was trained on parts of the graph; with an `eval_batch_size` it answers for
+            that many nodes at a time.
+    """
+    if batches is not None and batches.eval_batch_size is not None:
+        nodes, size = torch.arange(data.num_nodes), batches.eval_batch_size
+        found = answers(Role(module), data.observed(), nodes, batches.hops, size)
+        return torch.cat([answer.logits for _, answer in found])
     module.eval()
     with torch.no_grad():
         return call(module, data.x, data.graph)

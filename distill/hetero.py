@@ -1,4 +1,4 @@
-"""Layers of modules that `to_hetero` made, by their path in the original.
+"""Layers for several types of nodes: what `to_hetero` made, and what answers with a dictionary.
 
 `to_hetero` puts a copy of each layer for every edge or node type into a ModuleDict, which itself
 never runs, and joins the copies' outputs in a traced graph, where what layer `conv1` gives for
@@ -29,7 +29,7 @@ class HeteroLayer:
     modules: dict[fx.Node, str]
 
     @classmethod
-    def find(cls, module: torch.nn.Module, layer: str, node_type: str) -> "HeteroLayer":
+    def find(cls, module: fx.GraphModule, layer: str, node_type: str) -> "HeteroLayer":
         """Find a layer.
 
         Args:
@@ -38,13 +38,8 @@ class HeteroLayer:
             node_type: The type of nodes.
 
         Raises:
-            TapError: If the module is no such one, or has no such layer; names near misses.
+            TapError: If it has no such layer; names near misses.
         """
-        if not isinstance(module, fx.GraphModule):
-            raise TapError(
-                f"{layer}[{node_type}] names a layer of a module that to_hetero made; this is a "
-                f"{type(module).__name__}"
-            )
         known = {node.name: node for node in module.graph.nodes}
         # the second call of a layer is traced as layer_1
         call = layer.removesuffix("#0").replace("#", "_")
@@ -56,9 +51,58 @@ class HeteroLayer:
             raise TapError(f"there is no layer {layer!r} for nodes of type {node_type!r}{hint}")
         return cls(known[name], dict(_copies(known[name])))
 
-    def output(self, outputs: dict[str, Tensor]) -> Tensor:
+    @property
+    def calls(self) -> list[str]:
+        """Calls of modules that the layer is made of."""
+        return list(self.modules.values())
+
+    def output(self, outputs: dict[str, Any]) -> Tensor:
         """Return the layer's output from those of its copies, by path."""
         return _evaluate(self.node, {node: outputs[path] for node, path in self.modules.items()})
+
+
+@dataclass(frozen=True)
+class TypedLayer:
+    """What a layer that answers with a dictionary gives for one type of nodes.
+
+    Attributes:
+        path: The layer, "act#1" for the second call of `act`.
+        node_type: The type of nodes.
+    """
+
+    path: str
+    node_type: str
+
+    @property
+    def calls(self) -> list[str]:
+        """The one call that is needed."""
+        return [self.path]
+
+    def output(self, outputs: dict[str, Any]) -> Tensor:
+        """Return the layer's output for the type.
+
+        Raises:
+            TapError: If the layer gave no dictionary, or nothing for the type.
+        """
+        given = outputs[self.path]
+        if not isinstance(given, dict):
+            raise TapError(
+                f"{self.path}[{self.node_type}] names a layer of a module that to_hetero made, or "
+                f"one that answers by type of nodes; {self.path} gave a {type(given).__name__}"
+            )
+        if self.node_type not in given:
+            known = ", ".join(map(str, given))
+            raise TapError(
+                f"{self.path} gave nothing for type {self.node_type!r}, only for {known}"
+            )
+        return given[self.node_type]
+
+
+def find_layer(module: torch.nn.Module, layer: str, node_type: str) -> HeteroLayer | TypedLayer:
+    """Find a layer by its path, for one type of nodes, in whatever kind of module."""
+    if isinstance(module, fx.GraphModule):
+        return HeteroLayer.find(module, layer, node_type)
+    return TypedLayer(layer, node_type)
 
 
 def _copies(node: fx.Node) -> list[tuple[fx.Node, str]]:

@@ -15,9 +15,13 @@ from torch import Tensor
 from torch_geometric import nn as pyg
 
 from ..kernels import CSRGraph, accelerate
+from .data import NodeData
 from .dropout import dropout, exchange
+from .errors import DataError
+from .graphs import Features, Graph, are_ids
+from .heterogeneous import WIDE
+from .relational_models import HGT, RGCN, HeteroRGCN
 from .shared import SharedGCN, SharedGCNII
-from .sparse import SparseFeatures
 
 
 class Architecture(BaseModel):
@@ -96,10 +100,59 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "GAT": pyg.GAT,
     "GCNII": GCNII,
     "MLP": pyg.MLP,
+    "RGCN": RGCN,
+    "HeteroRGCN": HeteroRGCN,
+    "HGT": HGT,
     "SharedGCN": SharedGCN,
     "SharedGCNII": SharedGCNII,
 }
 _LINEAR_FIRST = ("GCN", "GCNII", "GraphSAGE", "GAT", "MLP", "SharedGCN", "SharedGCNII")
+
+
+def fitting(
+    data: NodeData,
+    name: str,
+    hidden_channels: int,
+    num_layers: int,
+    arguments: dict[str, Any] | None = None,
+) -> Architecture:
+    """Return an architecture with the widths that data asks for, and what else it has to know.
+
+    Args:
+        data: The data.
+        name: One of `NETWORKS`.
+        hidden_channels: Width of the hidden layers.
+        num_layers: Number of layers.
+        arguments: Further arguments.
+
+    Raises:
+        DataError: If the network cannot work on this data.
+    """
+    taken = inspect.signature(NETWORKS[name]).parameters if name in NETWORKS else {}
+    facts = {fact: value for fact, value in data.facts.items() if fact in taken}
+    if name in NETWORKS and len(facts) < len(data.facts) and not _is_blind(name, data):
+        able = [
+            n
+            for n, f in NETWORKS.items()
+            if data.facts.keys() <= inspect.signature(f).parameters.keys()
+        ]
+        raise DataError(
+            f"{name} knows no {', '.join(data.facts.keys() - facts.keys())}, which {data.name} "
+            f"has; networks for it are {', '.join(able)}"
+        )
+    return Architecture(
+        name=name,
+        in_channels=data.num_features,
+        hidden_channels=hidden_channels,
+        num_layers=num_layers,
+        out_channels=data.num_classes,
+        arguments={**facts, **(arguments or {})},
+    )
+
+
+def _is_blind(name: str, data: NodeData) -> bool:
+    """Return whether a network looks at features alone, and there are some."""
+    return name == "MLP" and isinstance(data.x, Tensor) and not are_ids(data.x)
 
 
 def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
@@ -127,21 +180,31 @@ def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
 
 def takes_sparse(architecture: Architecture) -> bool:
     """Return whether a network begins with a linear layer, so that sparse features will do."""
+    if architecture.name in ("HeteroRGCN", "HGT"):
+        return architecture.hidden_channels < WIDE
     wide = architecture.in_channels > architecture.hidden_channels
     return wide and architecture.name in _LINEAR_FIRST
 
 
-def call(module: torch.nn.Module, x: Tensor | SparseFeatures, graph: CSRGraph | Tensor) -> Tensor:
-    """Call a network on features and, if it takes one, a graph."""
+def call(module: torch.nn.Module, x: Features, graph: Graph | Tensor, *relations: Tensor) -> Tensor:
+    """Call a network on features and, if it takes one, a graph with what belongs to its edges."""
     takes_graph = "edge_index" in inspect.signature(module.forward).parameters
-    return module(x, graph) if takes_graph else module(x)
+    return module(x, graph, *relations) if takes_graph else module(x)
+
+
+def parameters_of(module: torch.nn.Module) -> tuple[int, int]:
+    """Return the number of parameters, and how many of them are in tables with a row per node."""
+    parameters = dict(module.named_parameters())
+    embeddings = [m.weight for m in module.modules() if isinstance(m, torch.nn.Embedding)]
+    tables = embeddings + [parameters[name] for name in getattr(module, "tables", ())]
+    return sum(p.numel() for p in parameters.values()), sum(table.numel() for table in tables)
 
 
 def hidden_layers(module: torch.nn.Module) -> list[str]:
     """Return the taps of a network's hidden layers after their activation, first to last.
 
-    They are the calls of the shared module `act`. Where that is one layer only, the logits are
-    added, so that there is something to choose from.
+    They are the calls of the shared module `act`; of several types of nodes, the one classified.
+    Where that is one layer only, the logits are added, so that there is something to choose from.
 
     Raises:
         ValueError: If the network has no such module; name the layers yourself then.
@@ -150,7 +213,7 @@ def hidden_layers(module: torch.nn.Module) -> list[str]:
         raise ValueError(
             f"{type(module).__name__} has no module `act` to find its hidden layers by; name them"
         )
-    taps = [f"act#{i}" for i in range(_hidden(module))]
+    taps = [f"act#{i}{_suffix(module)}" for i in range(_hidden(module))]
     return taps if len(taps) > 1 else [*taps, ""]
 
 
@@ -160,7 +223,7 @@ def hidden_convs(module: torch.nn.Module) -> list[str]:
     Raises:
         ValueError: If the network has no list `convs`, or no hidden one in it.
     """
-    taps = [f"convs.{i}" for i in range(_hidden(module))]
+    taps = [f"convs.{i}{_suffix(module)}" for i in range(_hidden(module))]
     if isinstance(module, SharedGCN | SharedGCNII):
         return [f"convs.0#{i}" for i in range(module.num_layers)]
     if not taps or not hasattr(module, "convs"):
@@ -168,9 +231,15 @@ def hidden_convs(module: torch.nn.Module) -> list[str]:
     return taps
 
 
+def _suffix(module: torch.nn.Module) -> str:
+    """Return what names the classified type's output of a layer that answers for several."""
+    target = getattr(module, "target", None)
+    return f"[{target}]" if isinstance(target, str) else ""
+
+
 def _hidden(module: torch.nn.Module) -> int:
     convs = getattr(module, "convs", ())
     depth = int(getattr(module, "num_layers", len(convs) or 1))
-    linear_ends = isinstance(module, GCNII | SharedGCN | SharedGCNII)
+    linear_ends = isinstance(module, GCNII | HGT | SharedGCN | SharedGCNII)
     every = linear_ends or bool(getattr(module, "jk_mode", None))
     return depth if every else depth - 1

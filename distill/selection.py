@@ -80,11 +80,30 @@ class Result:
 
 @dataclass(eq=False)
 class State:
-    """What changes from epoch to epoch and goes into a checkpoint."""
+    """What changes from step to step and goes into a checkpoint.
+
+    Attributes:
+        epoch: Epochs that are done.
+        best: The best of them.
+        best_weights: Its weights.
+        step: Steps of the next epoch that are done.
+        sums: The sum of each of their losses, [terms + 1] float64; None before the first.
+    """
 
     epoch: int = 0
     best: Result | None = None
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    sums: Tensor | None = None
+
+    def end_step(self, losses: Tensor) -> None:
+        """Count a step."""
+        self.step += 1
+        self.sums = losses if self.sums is None else self.sums + losses
+
+    def end_epoch(self) -> None:
+        """Count an epoch."""
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, None
 
 
 def validate(module: torch.nn.Module, data: Observed) -> tuple[float, float]:
@@ -92,7 +111,11 @@ def validate(module: torch.nn.Module, data: Observed) -> tuple[float, float]:
     module.eval()
     with torch.no_grad():
         logits = call(module, data.x, data.graph)[data.val]
-    labels = data.y[data.val]
+    return scores(logits, data.y[data.val])
+
+
+def scores(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Return cross-entropy and accuracy."""
     accuracy = (logits.argmax(dim=-1) == labels).double().mean()
     return float(F.cross_entropy(logits, labels)), float(accuracy)
 

@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from .errors import TapError
-from .hetero import HeteroLayer
+from .hetero import HeteroLayer, TypedLayer, find_layer
 
 
 class Taps:
@@ -24,7 +25,7 @@ class Taps:
         paths: Layers, named as `named_modules` does; "" is the module itself. A layer that runs
             several times in one forward pass is named with the call that is meant: "act#0". A layer
             of a module that `to_hetero` made is named by its path in the original and the type of
-            nodes: "conv1[paper]".
+            nodes, as is one that answers with a dictionary by type: "conv1[paper]".
 
     Raises:
         TapError: If there is no such layer. The message names near misses.
@@ -33,17 +34,18 @@ class Taps:
     def __init__(self, module: torch.nn.Module, paths: Sequence[str]) -> None:
         self.paths = list(paths)
         self._modules = dict(module.named_modules())
-        self._calls: dict[str, list[Tensor]] = {}
+        self._calls: dict[str, list[Any]] = {}
         self._widths: dict[str, int] = {}
         self._handles: list[RemovableHandle] = []
-        self._hetero = {
-            path: HeteroLayer.find(module, *path[:-1].rsplit("[", 1))
+        self._hetero: dict[str, HeteroLayer | TypedLayer] = {
+            path: find_layer(module, *path[:-1].rsplit("[", 1))
             for path in self.paths
             if path.endswith("]") and "[" in path
         }
         for path in self.paths:
-            if path not in self._hetero:
-                self._find(path)
+            layer = self._hetero.get(path)
+            if not isinstance(layer, HeteroLayer):
+                self._find(path if layer is None else layer.path)
 
     def __enter__(self) -> "Taps":
         self._calls = {}
@@ -72,13 +74,17 @@ class Taps:
 
     def _watch(self, layer: str) -> RemovableHandle:
         calls = self._calls.setdefault(layer, [])
+        typed = {path.partition("#")[0] for path in self._typed_paths()}
 
         def remember(_module: torch.nn.Module, _inputs: object, output: object) -> None:
-            if not isinstance(output, Tensor):
+            if not isinstance(output, Tensor) and layer not in typed:
                 raise TapError(f"{layer or 'the module'} gave no tensor: {type(output).__name__}")
             calls.append(output)
 
         return self._modules[layer].register_forward_hook(remember)
+
+    def _typed_paths(self) -> list[str]:
+        return [layer.path for layer in self._hetero.values() if isinstance(layer, TypedLayer)]
 
     def _find(self, path: str) -> None:
         layer, _, call = path.partition("#")
@@ -91,7 +97,7 @@ class Taps:
 
     def _output(self, path: str) -> Tensor:
         ran = {call: self._ran(call) for call in self._calls_of(path)}
-        output = self._hetero[path].output(ran) if path in self._hetero else ran[path]
+        output: Tensor = self._hetero[path].output(ran) if path in self._hetero else ran[path]
         width = self._widths.setdefault(path, output.shape[-1])
         if output.shape[-1] != width:
             raise TapError(f"{path!r} gave width {output.shape[-1]}, before it was {width}")
@@ -99,9 +105,9 @@ class Taps:
 
     def _calls_of(self, path: str) -> list[str]:
         """Return the calls of modules that a path is made of."""
-        return list(self._hetero[path].modules.values()) if path in self._hetero else [path]
+        return self._hetero[path].calls if path in self._hetero else [path]
 
-    def _ran(self, path: str) -> Tensor:
+    def _ran(self, path: str) -> Any:
         layer, _, call = path.partition("#")
         calls = self._calls.get(layer, [])
         if not calls:

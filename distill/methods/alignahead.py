@@ -39,6 +39,8 @@ class Alignahead(Term):
         features: Weight of Alignahead++'s features, mean over nodes of ‖h - h_peer‖² / width.
     """
 
+    over_edges = True
+
     def __init__(self, shift: int = 1, features: float = 0.0) -> None:
         super().__init__()
         self.shift = shift
@@ -60,7 +62,7 @@ class Alignahead(Term):
         return torch.stack([self._pair(*pair, data) for pair in pairs]).sum()
 
     def _pair(self, own: Tensor, peer: Tensor, data: Observed) -> Tensor:
-        structures = [local_structure(h, data.graph, _laplacian) for h in (own, peer.detach())]
+        structures = [local_structure(h, data.edges, _laplacian) for h in (own, peer.detach())]
         loss = divergence(*structures).sum() / own.shape[0]
         return loss + self.features * F.mse_loss(own, peer.detach()) if self.features else loss
 

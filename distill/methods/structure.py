@@ -47,6 +47,8 @@ class LSP(Term):
         https://arxiv.org/abs/2111.04964
     """
 
+    over_edges = True
+
     def __init__(self, kernel: Kernel = "rbf") -> None:
         super().__init__()
         self.kernel = kernel
@@ -54,12 +56,12 @@ class LSP(Term):
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over all edges."""
         kernel, taught = EDGE_KERNELS[self.kernel], given(teacher)
-        own = local_structure(student.last_hidden, data.graph, kernel)
+        own = local_structure(student.last_hidden, data.edges, kernel)
         other = taught.kept(
             ("local structure", self.kernel),
-            lambda: local_structure(taught.last_hidden, data.graph, kernel).detach(),
+            lambda: local_structure(taught.last_hidden, data.edges, kernel).detach(),
         )
-        return divergence(own, other).sum() / max(data.graph.num_edges, 1)
+        return divergence(own, other).sum() / max(data.edges.num_edges, 1)
 
 
 class GSP(Term):

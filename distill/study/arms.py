@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..data import NodeData
 from ..datasets import load
 from ..groups import OnlineSettings, train_together
-from ..models import Architecture
+from ..models import Architecture, fitting, parameters_of
 from ..runs import SUMMARY, DistillSettings, Run, distill, load as load_run, train
 from ..selection import TrainSettings
 from .curves import reached, read_curves
@@ -185,7 +183,7 @@ def teacher_line(study: StudySettings, place: Place, data: str, seed: int) -> di
 
 def _measured(runs: list[Run], folder: Path | None) -> dict[str, Any]:
     """Return what one run, or a group of students, came to; a group's numbers are means."""
-    params, params_embedding = _count(runs[0].module)
+    params, params_embedding = parameters_of(runs[0].module)
     tests = [run.accuracy["test"] for run in runs]
     return {
         "params": params,
@@ -227,7 +225,7 @@ def _students(
 def load_data(study: StudySettings, place: Place, data: str, seed: int) -> NodeData:
     """Return a data set under the split of a seed."""
     nodes = _loaded(data, place.root)
-    divided = study.divided(nodes.y, seed)
+    divided = study.divided(nodes, seed)
     return nodes if divided is None else nodes.with_split(*divided)
 
 
@@ -238,20 +236,9 @@ def _loaded(data: str, root: Path | None) -> NodeData:
 
 def architecture_of(network: Network, nodes: NodeData) -> Architecture:
     """Return a network with the widths that the data asks for."""
-    return Architecture(
-        name=network.model,
-        in_channels=nodes.num_features,
-        hidden_channels=network.hidden_channels,
-        num_layers=network.num_layers,
-        out_channels=nodes.num_classes,
-        arguments=network.arguments,
+    return fitting(
+        nodes, network.model, network.hidden_channels, network.num_layers, network.arguments
     )
-
-
-def _count(module: torch.nn.Module) -> tuple[int, int]:
-    """Return the number of parameters, and how many of them are in embedding tables."""
-    tables = [m.weight.numel() for m in module.modules() if isinstance(m, torch.nn.Embedding)]
-    return sum(p.numel() for p in module.parameters()), sum(tables)
 
 
 def _mean(values: list[Any]) -> float:

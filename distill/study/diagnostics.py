@@ -96,7 +96,7 @@ def answers(logits: Tensor, data: NodeData, taught: Tensor | None = None) -> dic
     agreed = None
     if taught is not None:
         agreed = float((chosen == _chosen(taught[test], y.dim() == 2)[0]).double().mean())
-    degree = data.edge_index[1].bincount(minlength=data.num_nodes)[test]
+    degree = data.in_degree[test]
     bucket = torch.where(degree > 0, degree.clamp(min=1).double().log2().floor() + 1, 0.0).long()
     classes = y if y.dim() == 1 else torch.arange(data.num_classes).expand(y.shape)
     buckets = int(bucket.max()) + 1 if len(bucket) else 0

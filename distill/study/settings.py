@@ -5,13 +5,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor
 
-from ..data import Split, per_class_name
+from ..data import HIDDEN, NodeData, Split, per_class_name
 from ..errors import StudyError
 from ..groups import OnlineSettings
+from ..relational import own_test_name
 from ..runs import DistillSettings
 from ..selection import TrainSettings
 
@@ -54,12 +55,13 @@ class SplitSettings(_Frozen):
     """How nodes are divided, anew for each seed; "own" takes what the data set brings.
 
     Attributes:
-        kind: "own", "fractions" of all nodes, or "per-class" numbers.
+        kind: "own", "fractions" of all nodes that have a class, "per-class" numbers, or "own-test":
+            the data set's test nodes, and its others divided in the ratio of train and val.
         train: For training.
         val: For validation.
     """
 
-    kind: Literal["own", "fractions", "per-class"] = "own"
+    kind: Literal["own", "own-test", "fractions", "per-class"] = "own"
     train: float = Field(default=0.6, gt=0)
     val: float = Field(default=0.2, gt=0)
 
@@ -207,14 +209,21 @@ class StudySettings(_Frozen):
             return _changed(self.teacher_train, self.data[data].teacher_train)
         return _changed(self.train, self.data[data].train)
 
-    def divided(self, y: Tensor, seed: int) -> tuple[Split, str] | None:
+    def divided(self, nodes: NodeData, seed: int) -> tuple[Split, str] | None:
         """Return a split for a seed and its name, or None for the data set's own."""
-        part = self.split
+        part, y = self.split, nodes.y
         if part.kind == "own":
             return None
+        if part.kind == "own-test":
+            own = nodes.split
+            others = torch.cat([own.train, own.val]).sort().values
+            split = Split.with_test(own.test, others, part.train, part.val, seed)
+            return split, own_test_name(part.train, part.val, seed)
         if part.kind == "fractions":
             name = f"{part.train:g} / {part.val:g} at random, seed {seed}"
-            return Split.fractions(len(y), part.train, part.val, seed), name
+            known = (y != HIDDEN).nonzero().squeeze(1) if y.dim() == 1 else torch.arange(len(y))
+            split = Split.fractions(len(known), part.train, part.val, seed)
+            return split.among(known), name
         train, val = int(part.train), int(part.val)
         return Split.per_class(y, train, val, seed), per_class_name(train, val, seed)
 

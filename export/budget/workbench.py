@@ -134,7 +134,7 @@ class Workbench:
         return {"val_accuracy": kept["trained"]["val_accuracy"]}
 
     def _teach(self, candidate: Candidate) -> Result:
-        _, _, result = teach(
+        taught = teach(
             self.teacher,
             self.architecture(candidate),
             self.data,
@@ -143,7 +143,7 @@ class Workbench:
             directory=self.run_directory(candidate),
             progress=self.progress,
         )
-        return result
+        return taught.result
 
     def _untrained(self, candidate: Candidate, path: Path) -> Bundle:
         architecture = self.architecture(candidate)

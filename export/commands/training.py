@@ -10,7 +10,7 @@ from . import budget as budgets
 from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
 
 if TYPE_CHECKING:
-    from ...distill import Architecture, NodeData, Run, TrainSettings
+    from ...distill import Architecture, BatchSettings, NodeData, Run, TrainSettings
 
 _NETWORK, _LEARNS, _TRAINING = "The network", "What it learns from the teacher", "Training"
 
@@ -25,6 +25,10 @@ def _learns(help: str) -> Any:
 
 def _training(help: str) -> Any:
     return typer.Option(help=help, rich_help_panel=_TRAINING)
+
+
+def _large(help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel="Large graphs")
 
 
 Model = Annotated[
@@ -63,6 +67,33 @@ Seed = Annotated[int, _training("Seed of initialisation and dropout.")]
 Out = Annotated[
     Path, typer.Option("--out", help="Directory for the run; an interrupted one goes on there.")
 ]
+BatchSize = Annotated[
+    int | None,
+    _large(
+        "Train on sampled parts of the graph: nodes answered for in a step, over all "
+        "processes together. Without it every step is the whole graph.",
+    ),
+]
+NumNeighbors = Annotated[
+    str | None,
+    _large(
+        "With --batch-size: in-neighbours to sample of each node, a number for each layer, "
+        "nearest first: 15,10. -1 takes all. 10 for each layer if not given.",
+    ),
+]
+EvalBatchSize = Annotated[
+    int | None,
+    _large(
+        "With --batch-size: nodes at a time in evaluation, each with all its in-neighbours, "
+        "where the whole graph does not fit into memory. The answers are the same.",
+    ),
+]
+CheckpointSteps = Annotated[
+    int | None,
+    _large(
+        "With --batch-size: steps between checkpoints, where epochs are long.",
+    ),
+]
 
 
 def train(
@@ -83,6 +114,10 @@ def train(
     int8_features: Int8Features = False,
     protect: Protect = None,
     select: Select = "loss",
+    batch_size: BatchSize = None,
+    num_neighbors: NumNeighbors = None,
+    eval_batch_size: EvalBatchSize = None,
+    checkpoint_steps: CheckpointSteps = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -94,30 +129,37 @@ def train(
 
     graphstill train --data cora --root data --model GCN --hidden-channels 256 --argument
     dropout=0.5 --out runs/teacher
+
+    A graph that is too large to be trained on whole is trained on in sampled parts, by several
+    processes if you like:
+
+    torchrun --nproc-per-node 2 -m graphstill train --data cora --root data --batch-size 1024
+    --num-neighbors 15,10 --out runs/teacher
     """
     with guarded(f"the same command goes on from the last checkpoint in {out_dir}"):
         from ...distill import train as train_network
+        from ...distill.distributed import joined
 
         _set_threads(threads)
-        loaded = load_data(data, root, split_seed)
-        run = train_network(
-            _architecture(model, hidden_channels, num_layers, argument, loaded),
-            loaded,
-            _settings(
-                epochs,
-                patience,
-                lr,
-                weight_decay,
-                input_dropout,
-                select,
-                seed,
-                int8_weights=int8_weights,
-                int8_features=int8_features,
-                protect=_pair(protect),
-            ),
-            directory=out_dir,
+        batches = _batches(batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps)
+        settings = _settings(
+            epochs,
+            patience,
+            lr,
+            weight_decay,
+            input_dropout,
+            select,
+            seed,
+            int8_weights=int8_weights,
+            int8_features=int8_features,
+            protect=_pair(protect),
         )
-        _print_run(run, out_dir, as_json)
+        with joined() as workers:
+            loaded = workers.in_turn(lambda: load_data(data, root, split_seed))
+            architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
+            run = train_network(architecture, loaded, settings, batches=batches, directory=out_dir)
+            if workers.first:
+                _print_run(run, out_dir, as_json)
 
 
 def distill(
@@ -167,6 +209,25 @@ def distill(
     int8_features: Int8Features = False,
     protect: Protect = None,
     select: Select = "loss",
+    batch_size: BatchSize = None,
+    num_neighbors: NumNeighbors = None,
+    eval_batch_size: EvalBatchSize = None,
+    checkpoint_steps: CheckpointSteps = None,
+    live_teacher: Annotated[
+        bool,
+        _large(
+            "With --batch-size: ask the teacher in every step, on what the student sees, "
+            "instead of looking its answers up.",
+            "--live-teacher",
+        ),
+    ] = False,
+    teacher_store: Annotated[
+        Path | None,
+        _large(
+            "With --batch-size: folder of the teacher's answers, for several students; "
+            "written where there is none, the run's own folder if not given."
+        ),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -195,14 +256,17 @@ def distill(
     within the limits. The same command goes on, and other limits use again what was trained.
 
     graphstill distill --teacher runs/teacher --budget --max-latency-ms 0.5 --out runs/budget
+
+    With --batch-size the student is trained on sampled parts of the graph. The teacher still
+    answers for the whole graph, once; its answers are kept in runs/student/teacher and looked up by
+    node. torchrun --nproc-per-node 2 -m graphstill distill … shares the work among processes.
     """
     with guarded(f"the same command goes on from the last checkpoint in {out_dir}"):
         from ...distill import DistillSettings, distill as distill_student, load_run
+        from ...distill.distributed import joined
 
         budgets.check_use(context, budget)
         _set_threads(threads)
-        taught = load_run(teacher)
-        loaded = load_data(data or taught.provenance["data"], root, split_seed)
         training = _settings(
             epochs,
             patience,
@@ -224,7 +288,16 @@ def distill(
             student_layers=tuple(student_layer) if student_layer else None,
             initialise=_initial(initialise),  # type: ignore[arg-type]
         )
+        batches = _batches(
+            batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps, live_teacher
+        )
+        if batches is None and teacher_store is not None:
+            raise ValueError("--teacher-store goes with --batch-size")
         if budget:
+            if batches is not None:
+                raise ValueError("--budget searches on the whole graph; leave --batch-size out")
+            taught = load_run(teacher)
+            loaded = load_data(data or taught.provenance["data"], root, split_seed)
             budgets.search_student(
                 taught,
                 loaded,
@@ -247,9 +320,22 @@ def distill(
                 trials=trials,
             )
             return
-        architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
-        run = distill_student(taught, architecture, loaded, training, method, directory=out_dir)
-        _print_run(run, out_dir, as_json)
+        with joined() as workers:
+            taught = load_run(teacher)
+            name = data or taught.provenance["data"]
+            loaded = workers.in_turn(lambda: load_data(name, root, split_seed))
+            run = distill_student(
+                taught,
+                _architecture(model, hidden_channels, num_layers, argument, loaded),
+                loaded,
+                training,
+                method,
+                batches=batches,
+                store=teacher_store,
+                directory=out_dir,
+            )
+            if workers.first:
+                _print_run(run, out_dir, as_json)
 
 
 def _terms(given: list[str] | None) -> dict[str, Any]:
@@ -279,6 +365,34 @@ def _initial(given: str | None) -> dict[str, str] | None:
     return {"kind": kind, **({"importance": importance} if equals else {})}
 
 
+def _batches(
+    batch_size: int | None,
+    num_neighbors: str | None,
+    num_layers: int,
+    eval_batch_size: int | None,
+    checkpoint_steps: int | None,
+    live_teacher: bool = False,
+) -> "BatchSettings | None":
+    """Return how to train on parts of the graph, None where --batch-size is not given."""
+    from ...distill import BatchSettings
+
+    if batch_size is None:
+        if num_neighbors or eval_batch_size or checkpoint_steps or live_teacher:
+            raise ValueError("sampling needs --batch-size: how many nodes a step answers for")
+        return None
+    try:
+        counts = [int(count) for count in num_neighbors.split(",")] if num_neighbors else None
+    except ValueError:
+        raise ValueError(f"--num-neighbors takes 15,10, got {num_neighbors!r}") from None
+    return BatchSettings(
+        batch_size=batch_size,
+        num_neighbors=tuple(counts or [10] * num_layers),
+        eval_batch_size=eval_batch_size,
+        checkpoint_steps=checkpoint_steps,
+        teacher="live" if live_teacher else "stored",
+    )
+
+
 def _set_threads(threads: int | None) -> None:
     import torch
 
@@ -291,16 +405,10 @@ def _set_threads(threads: int | None) -> None:
 def _architecture(
     model: str, hidden: int, layers: int, arguments: list[str] | None, data: "NodeData"
 ) -> "Architecture":
-    from ...distill import Architecture
+    from ...distill import fitting
 
-    return Architecture(
-        name=model,
-        in_channels=data.num_features,
-        hidden_channels=hidden,
-        num_layers=layers,
-        out_channels=data.num_classes,
-        arguments=dict(_argument(text) for text in arguments or []),
-    )
+    named = dict(_argument(text) for text in arguments or [])
+    return fitting(data, model, hidden, layers, named)
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -199,8 +199,13 @@ def test_wrong_layers_inside_to_hetero_name_near_misses() -> None:
         Taps(module, ["conv11[paper]"])
     with pytest.raises(TapError, match=r"for nodes of type 'venue'; did you mean"):
         Taps(module, ["conv1[venue]"])
-    with pytest.raises(TapError, match="names a layer of a module that to_hetero made"):
-        Taps(Typed(), ["conv1[paper]"])
+    plain = Typed()
+    with Taps(plain, ["conv1[paper]"]) as taps:
+        plain(torch.randn(3, 4), torch.zeros(2, 1, dtype=torch.int64))
+    with pytest.raises(TapError, match=r"conv1 gave a Tensor"):
+        taps.outputs()
+    with pytest.raises(TapError, match="no layer 'conv3'; did you mean conv2"):
+        Taps(plain, ["conv3[paper]"])
     with pytest.raises(TapError, match="did not run"), Taps(module, ["conv1"]) as taps:
         taps.outputs()
 
