@@ -8,6 +8,7 @@ from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
 from .losses import LogitKD, Objective, Pass, Supervised, Term
+from .many_graphs import join
 from .models import Architecture, build, call, hidden_layers
 from .online import Peer, fit_together
 from .runs import DistillSettings, Run, distill, load as load_run, train
@@ -49,6 +50,7 @@ __all__ = [
     "fit",
     "fit_together",
     "hidden_layers",
+    "join",
     "load",
     "load_run",
     "methods",

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Observed
 from .errors import TapError
+from .labels import class_divergence, label_divergence, label_loss
 from .schedule import Schedule, at
 
 Rows = Literal["all", "train"]
@@ -59,10 +59,10 @@ class Term(torch.nn.Module):
 
 
 class Supervised(Term):
-    """Cross-entropy with the labels of the training nodes.
+    """Cross-entropy with the labels of the training nodes, the binary one where there are several.
 
     Args:
-        label_smoothing: Share of each label that is spread evenly over all classes.
+        label_smoothing: Share of each label that is spread evenly over all its values.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -71,14 +71,15 @@ class Supervised(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over the training nodes."""
-        logits, labels = student.logits[data.train], data.y[data.train]
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        return label_loss(student.logits[data.train], data.y[data.train], self.label_smoothing)
 
 
 class LogitKD(Term):
     """Soft labels: T² · KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), mean over nodes.
 
-    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN.
+    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN. Of
+    several labels per node each is a distribution over yes and no: T² · KL(σ(z_teacher / T) ‖
+    σ(z_student / T)), mean over nodes and labels, as their cross-entropy is.
 
     Args:
         temperature: T; above 1 softens both distributions. May be a schedule.
@@ -111,9 +112,8 @@ class LogitKD(Term):
         if self.rows == "train":
             logits = tuple(z[data.train] for z in logits)
         temperature = at(self.temperature, self.epoch)
-        student_log, teacher_log = (F.log_softmax(z / temperature, dim=-1) for z in logits)
-        divergence = F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
-        return temperature**2 * divergence
+        divergence = label_divergence if data.y.dim() == 2 else class_divergence
+        return temperature**2 * divergence(*(z / temperature for z in logits))
 
 
 class Objective(torch.nn.Module):

@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from .data import Observed
 from .errors import TrainingError
+from .labels import fitting_metric, label_loss, score
 from .models import call
 
 
@@ -23,8 +23,8 @@ class TrainSettings(BaseModel):
         weight_decay: L2 penalty on the parameters of the network.
         conv_weight_decay: The same on those of its convolutions (below `convs`), where it differs.
         input_dropout: Probability with which a feature is set to zero in training.
-        select: What makes an epoch better, on the validation nodes: "loss", or "accuracy" with ties
-            broken by loss.
+        select: What makes an epoch better, on the validation nodes: "loss", or "metric", what the
+            data is measured by, with ties broken by loss. "accuracy" is another word for "metric".
         precision: What training computes in where it may choose: "float32", or "bfloat16" by
             torch's autocast. Validation is float32.
         checkpoint_every: Epochs between checkpoints.
@@ -39,7 +39,7 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(default=5e-4, ge=0)
     conv_weight_decay: float | None = Field(default=None, ge=0)
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
-    select: Literal["loss", "accuracy"] = "loss"
+    select: Literal["loss", "metric", "accuracy"] = "loss"
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_every: int = Field(default=20, gt=0)
     seed: int = 0
@@ -52,7 +52,7 @@ class Result:
     Attributes:
         epoch: The best epoch.
         val_loss: Its cross-entropy on the validation nodes.
-        val_accuracy: Its accuracy on them, 0-1.
+        val_accuracy: Its accuracy on them, or what else the data is measured by, 0-1.
         epochs: Epochs trained in all.
     """
 
@@ -72,13 +72,14 @@ class State:
 
 
 def validate(module: torch.nn.Module, data: Observed) -> tuple[float, float]:
-    """Return cross-entropy and accuracy on the validation nodes."""
+    """Return the loss and the metric on the validation nodes."""
     module.eval()
+    seen = data.validation or data
     with torch.no_grad():
-        logits = call(module, data.x, data.graph)[data.val]
-    labels = data.y[data.val]
-    accuracy = (logits.argmax(dim=-1) == labels).double().mean()
-    return float(F.cross_entropy(logits, labels)), float(accuracy)
+        logits = call(module, seen.x, seen.graph)[seen.val]
+    labels = seen.y[seen.val]
+    metric = fitting_metric(seen.metric, seen.y, seen.num_classes)
+    return float(label_loss(logits, labels)), score(logits, labels, metric)
 
 
 def remember(
@@ -101,7 +102,7 @@ def remember(
     if state.best is not None:
         old = (-state.best.val_loss, state.best.val_accuracy)
         new = (-loss, accuracy)
-        if settings.select == "accuracy":
+        if settings.select != "loss":
             old, new = old[::-1], new[::-1]
         if new <= old:
             return

@@ -46,11 +46,15 @@ class SplitSettings(_Frozen):
         kind: "own", "fractions" of all nodes, or "per-class" numbers.
         train: For training.
         val: For validation.
+        inductive: Share of the test nodes that training does not see (`NodeData.with_unseen`).
+        largest_component: Whether nodes beside the largest connected component are left out.
     """
 
     kind: Literal["own", "fractions", "per-class"] = "own"
     train: float = Field(default=0.6, gt=0)
     val: float = Field(default=0.2, gt=0)
+    inductive: float = Field(default=0.0, ge=0, lt=1)
+    largest_component: bool = False
 
 
 class DataSettings(_Frozen):

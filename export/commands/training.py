@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
+from .console import AsJson, Data, Inductive, Root, SplitSeed, Threads, guarded, load_data, out
 
 if TYPE_CHECKING:
     from ...distill import Architecture, NodeData, Run, TrainSettings
@@ -28,7 +28,7 @@ Patience = Annotated[int, typer.Option(help="Epochs without a better one before 
 Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
 Decay = Annotated[float, typer.Option(help="Weight decay.")]
 InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
-Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
+Select = Annotated[str, typer.Option(help="Best epoch by validation: loss or metric.")]
 TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd"
 Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
 
@@ -38,6 +38,7 @@ def train(
     data: Data = "digits",
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 256,
     num_layers: Layers = 2,
@@ -61,7 +62,7 @@ def train(
         from ...distill import train as train_network
 
         _set_threads(threads)
-        loaded = load_data(data, root, split_seed)
+        loaded = load_data(data, root, split_seed, inductive)
         run = train_network(
             _architecture(model, hidden_channels, num_layers, argument, loaded),
             loaded,
@@ -77,6 +78,7 @@ def distill(
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 16,
     num_layers: Layers = 2,
@@ -119,7 +121,7 @@ def distill(
 
         _set_threads(threads)
         taught = load_run(teacher)
-        loaded = load_data(data or taught.provenance["data"], root, split_seed)
+        loaded = load_data(data or taught.provenance["data"], root, split_seed, inductive)
         run = distill_student(
             taught,
             _architecture(model, hidden_channels, num_layers, argument, loaded),
@@ -217,7 +219,9 @@ def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
         print(json.dumps({"run": str(directory), **facts}, indent=2))
         return
     accuracy = ", ".join(f"{name} {100 * value:.2f} %" for name, value in run.accuracy.items())
+    metric = run.provenance["metric"]
     out.print(
-        f"{run.architecture.name}, {parameters:,} parameters: {accuracy}; kept in {directory}",
+        f"{run.architecture.name}, {parameters:,} parameters: {metric} {accuracy}; kept in "
+        f"{directory}",
         highlight=False,
     )
