@@ -15,6 +15,7 @@ from torch import Tensor
 from torch_geometric import nn as pyg
 
 from ..kernels import CSRGraph, accelerate
+from .residual_gat import ResidualGAT
 
 
 class Architecture(BaseModel):
@@ -91,6 +92,7 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "GCN": pyg.GCN,
     "GraphSAGE": pyg.GraphSAGE,
     "GAT": pyg.GAT,
+    "ResidualGAT": ResidualGAT,
     "GCNII": GCNII,
     "MLP": pyg.MLP,
 }

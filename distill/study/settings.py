@@ -144,7 +144,7 @@ class StudySettings(_Frozen):
         tuning_seeds: Seeds of the search; none of them is an evaluation seed.
         arms: Arms beside the mandatory ones.
         without: Mandatory arms to leave out.
-        against: Arms that all others are compared with.
+        against: Arms that all others are compared with; "teacher" is one of them.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -173,7 +173,8 @@ class StudySettings(_Frozen):
         for name, arm in self.all_arms.items():
             if arm.like is not None and arm.like not in self.all_arms:
                 raise ValueError(f"{name} is to be like {arm.like!r}, which is no arm")
-        if missing := [name for name in self.against if name not in self.all_arms]:
+        known = {"teacher", *self.all_arms}
+        if missing := [name for name in self.against if name not in known]:
             raise ValueError(f"compared with {', '.join(missing)}, which are no arms")
         if clash := set(self.tuning_seeds) & set(range(self.seeds)):
             raise ValueError(f"tuning seeds {sorted(clash)} are evaluation seeds too")
@@ -205,11 +206,12 @@ class StudySettings(_Frozen):
         part = self.split
         if part.kind == "own":
             return None
+        where = "largest component, " if part.largest_component else ""
         if part.kind == "fractions":
-            name = f"{part.train:g} / {part.val:g} at random, seed {seed}"
+            name = f"{where}{part.train:g} / {part.val:g} at random, seed {seed}"
             return Split.fractions(len(y), part.train, part.val, seed), name
         train, val = int(part.train), int(part.val)
-        return Split.per_class(y, train, val, seed), per_class_name(train, val, seed)
+        return Split.per_class(y, train, val, seed), where + per_class_name(train, val, seed)
 
 
 def read_study(path: Path) -> StudySettings:
