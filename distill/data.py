@@ -12,6 +12,7 @@ from ..kernels import CSRGraph
 from .errors import DataError
 from .labels import Metric, as_labels, check_labels, fitting_metric
 from .parts import positions, subgraph
+from .sparse import SparseFeatures, worth_it
 from .splits import Split, per_class_name
 
 HIDDEN = -1
@@ -22,7 +23,7 @@ class Observed:
     """What training may see: the labels of all other nodes are gone, not merely unused.
 
     Attributes:
-        x: Features, [N, F] float32.
+        x: Features, [N, F] float32, dense or sparse.
         graph: The graph.
         y: Classes [N] int64, or labels [N, C] float32; `HIDDEN` outside train and val.
         train: Nodes to fit on.
@@ -33,7 +34,7 @@ class Observed:
         validation: What to validate on, where that is another graph.
     """
 
-    x: Tensor
+    x: Tensor | SparseFeatures
     graph: CSRGraph
     y: Tensor
     train: Tensor
@@ -187,15 +188,24 @@ class NodeData:
         """The graph, sorted once."""
         return CSRGraph.from_edge_index(self.edge_index, self.num_nodes)
 
-    def observed(self) -> Observed:
-        """Return what training may see: graphs that hold training nodes, without unseen nodes."""
+    @cached_property
+    def sparse_x(self) -> SparseFeatures | None:
+        """The features without their zeros, where that is faster."""
+        return SparseFeatures.of(self.x) if worth_it(self.x) else None
+
+    def observed(self, *, sparse: bool = False) -> Observed:
+        """Return what training may see: graphs that hold training nodes, without unseen nodes.
+
+        Args:
+            sparse: Whether features that are mostly zeros may come as `SparseFeatures`.
+        """
         split = self.split
         fitted, selected = (self._around(nodes) for nodes in (split.train, split.val))
         if torch.equal(fitted, selected):
-            return self._part(fitted, split.train, split.val)
-        validation = self._part(selected, split.train[:0], split.val)
+            return self._part(fitted, split.train, split.val, sparse)
+        validation = self._part(selected, split.train[:0], split.val, sparse)
         within = split.val[torch.isin(split.val, fitted)]
-        return replace(self._part(fitted, split.train, within), validation=validation)
+        return replace(self._part(fitted, split.train, within, sparse), validation=validation)
 
     def with_split(self, split: Split, name: str) -> "NodeData":
         """Return the same data under another split, with nothing unseen."""
@@ -235,24 +245,24 @@ class NodeData:
             visible[self.unseen] = False
         return visible.nonzero().squeeze(1)
 
-    def _part(self, nodes: Tensor, train: Tensor, val: Tensor) -> Observed:
+    def _part(self, nodes: Tensor, train: Tensor, val: Tensor, sparse: bool) -> Observed:
         """Return the subgraph of some nodes with the labels of train and val alone."""
         y = torch.full_like(self.y, HIDDEN)
         for labelled in (train, val):
             y[labelled] = self.y[labelled]
         if nodes.numel() == self.num_nodes:
-            return Observed(self.x, self.graph, y, train, val, self.num_classes, metric=self.metric)
-        place = positions(nodes, self.num_nodes)
-        graph = CSRGraph.from_edge_index(subgraph(self.edge_index, place), nodes.numel())
+            x = (self.sparse_x if sparse else None) or self.x
+            return Observed(x, self.graph, y, train, val, self.num_classes, None, self.metric)
+        place, x = positions(nodes, self.num_nodes), self.x[nodes]
         return Observed(
-            self.x[nodes],
-            graph,
+            SparseFeatures.of(x) if sparse and worth_it(x) else x,
+            CSRGraph.from_edge_index(subgraph(self.edge_index, place), nodes.numel()),
             y[nodes],
             place[train],
             place[val],
             self.num_classes,
-            n_id=nodes,
-            metric=self.metric,
+            nodes,
+            self.metric,
         )
 
 

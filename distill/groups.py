@@ -13,7 +13,7 @@ from .directory import SETTINGS
 from .distiller import Role, observe
 from .losses import LogitKD, Objective, Supervised, Term
 from .methods import Alignahead, DeepSupervision
-from .models import Architecture, build, hidden_convs
+from .models import Architecture, build, hidden_convs, takes_sparse
 from .online import Peer, fit_together, student_folder
 from .runs import Run, finish
 from .selection import TrainSettings
@@ -72,7 +72,7 @@ def train_together(
     Returns:
         The students.
     """
-    observed = data.observed()
+    observed = data.observed(sparse=takes_sparse(architecture))
     peers = [
         _peer(architecture, observed, settings.seed + 1000 * m, method)
         for m in range(method.students)

@@ -49,17 +49,21 @@ def label_loss(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, (1 - smoothing) * y + smoothing / 2)
 
 
-def class_divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return KL(softmax(teacher) ‖ softmax(student)), mean over nodes."""
-    p, q = F.log_softmax(teacher, dim=-1), F.log_softmax(student, dim=-1)
-    return F.kl_div(q, p, reduction="batchmean", log_target=True)
+def log_probabilities(logits: Tensor, y: Tensor) -> Tensor:
+    """Return log-probabilities of classes, [n, C]; or of yes and no to each label, [n, C, 2].
+
+    Args:
+        logits: [n, C].
+        y: What such answers are to: classes [N], or labels [N, C].
+    """
+    if y.dim() == 1:
+        return F.log_softmax(logits, dim=-1)
+    return F.logsigmoid(torch.stack([logits, -logits], dim=-1))
 
 
-def label_divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return KL(Bernoulli(σ(teacher)) ‖ Bernoulli(σ(student))), mean over nodes and labels."""
-    p = teacher.sigmoid()
-    yes, no = (F.logsigmoid(s * teacher) - F.logsigmoid(s * student) for s in (1, -1))
-    return (p * yes + (1 - p) * no).mean()
+def divergence(own: Tensor, other: Tensor) -> Tensor:
+    """Return KL(other ‖ own) of log-probabilities, mean over nodes, and over labels if several."""
+    return F.kl_div(own, other, reduction="none", log_target=True).sum(dim=-1).mean()
 
 
 def score(logits: Tensor, y: Tensor, metric: Metric) -> float:

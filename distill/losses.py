@@ -8,17 +8,19 @@ nothing of them is in the student.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from .data import Observed
 from .errors import TapError
-from .labels import class_divergence, label_divergence, label_loss
+from .labels import divergence, label_loss, log_probabilities
 from .schedule import Schedule, at
 
 Rows = Literal["all", "train"]
+
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +29,9 @@ class Pass:
 
     logits: Tensor
     layers: list[Tensor] = field(default_factory=list)
-    _kept: dict[object, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
-    def kept(self, key: object, make: Callable[[], Tensor]) -> Tensor:
+    def kept(self, key: object, make: Callable[[], _Kept]) -> _Kept:
         """Return what is derived from this pass, made once: a frozen teacher's stays the same."""
         if key not in self._kept:
             self._kept[key] = make()
@@ -108,12 +110,14 @@ class LogitKD(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over the nodes that count."""
-        logits = (student.logits, given(teacher).logits)
-        if self.rows == "train":
-            logits = tuple(z[data.train] for z in logits)
-        temperature = at(self.temperature, self.epoch)
-        divergence = label_divergence if data.y.dim() == 2 else class_divergence
-        return temperature**2 * divergence(*(z / temperature for z in logits))
+        temperature, taught = at(self.temperature, self.epoch), given(teacher)
+
+        def softened(logits: Tensor) -> Tensor:
+            counted = logits[data.train] if self.rows == "train" else logits
+            return log_probabilities(counted / temperature, data.y)
+
+        other = taught.kept(("soft", temperature, self.rows), lambda: softened(taught.logits))
+        return temperature**2 * divergence(softened(student.logits), other)
 
 
 class Objective(torch.nn.Module):

@@ -6,16 +6,18 @@ are PyG's and speed is ours.
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch_geometric import nn as pyg
 
 from ..kernels import CSRGraph, accelerate
+from .dropout import dropout, exchange
 from .residual_gat import ResidualGAT
+from .sparse import SparseFeatures
 
 
 class Architecture(BaseModel):
@@ -81,11 +83,11 @@ class GCNII(torch.nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor | CSRGraph) -> Tensor:
         """Return logits [N, C] from features [N, F] and a graph."""
-        x = x_0 = self.lin_in(F.dropout(x, self.dropout, self.training)).relu()
+        dropped = partial(dropout, p=self.dropout, training=self.training)
+        x = x_0 = self.lin_in(dropped(x)).relu()
         for conv in self.convs:
-            x = F.dropout(x, self.dropout, self.training)
-            x = self.act(conv(x, x_0, edge_index))
-        return self.lin_out(F.dropout(x, self.dropout, self.training))
+            x = self.act(conv(dropped(x), x_0, edge_index))
+        return self.lin_out(dropped(x))
 
 
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
@@ -117,10 +119,17 @@ def build(architecture: Architecture, *, fused: bool = True) -> torch.nn.Module:
         raise ValueError(f"{architecture.name}: {error}") from error
     if fused:
         accelerate(module)
+        exchange(module)
     return module
 
 
-def call(module: torch.nn.Module, x: Tensor, graph: CSRGraph | Tensor) -> Tensor:
+def takes_sparse(architecture: Architecture) -> bool:
+    """Return whether a network begins with a linear layer, so that sparse features will do."""
+    wide = architecture.in_channels > architecture.hidden_channels
+    return wide and architecture.name in ("GCN", "GCNII", "GraphSAGE", "GAT", "MLP")
+
+
+def call(module: torch.nn.Module, x: Tensor | SparseFeatures, graph: CSRGraph | Tensor) -> Tensor:
     """Call a network on features and, if it takes one, a graph."""
     takes_graph = "edge_index" in inspect.signature(module.forward).parameters
     return module(x, graph) if takes_graph else module(x)

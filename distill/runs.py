@@ -18,7 +18,7 @@ from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
 from .losses import LogitKD, Objective, Pass, Rows, Supervised
 from .methods.settings import ABKDSetting, TermSetting
-from .models import Architecture, build, hidden_layers
+from .models import Architecture, build, hidden_layers, takes_sparse
 from .schedule import Points, scheduled
 from .selection import Result, TrainSettings
 from .training import fit
@@ -98,7 +98,7 @@ def train(
     }
     result = fit(
         student,
-        data.observed(),
+        data.observed(sparse=takes_sparse(architecture)),
         objective,
         settings,
         directory=directory,
@@ -136,9 +136,9 @@ def distill(
             that the student is tested on.
     """
     _check_same_split(teacher, data)
-    observed = data.observed()
+    observed = data.observed(sparse=takes_sparse(architecture))
     module = _fresh(architecture, settings)
-    taught = _teacher_pass(teacher, observed, method, settings.seed)
+    taught = _teacher_pass(teacher, data.observed(), method, settings.seed)
     taps = list(method.student_layers or hidden_layers(module)) if method.terms else []
     objective = _objective(observe(Role(module, taps), observed), taught, method)
     about = {

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -30,6 +29,7 @@ from .directory import (
     save_finished,
 )
 from .distiller import Distiller, Role
+from .dropout import dropout
 from .errors import TrainingError
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
@@ -131,7 +131,7 @@ def dropped(data: Observed, settings: TrainSettings) -> Observed:
     """Return the data with some features set to zero, if settings ask for it."""
     if not settings.input_dropout:
         return data
-    return replace(data, x=F.dropout(data.x, settings.input_dropout))
+    return replace(data, x=dropout(data.x, settings.input_dropout))
 
 
 def _save(

@@ -5,6 +5,7 @@ Needs torch. Uses Triton on CUDA devices where it is installed.
 
 from .functional import (
     dot_attention,
+    edge_l1,
     edge_softmax,
     gat,
     gatv2,
@@ -45,6 +46,7 @@ __all__ = [
     "TransformerConv",
     "accelerate",
     "dot_attention",
+    "edge_l1",
     "edge_softmax",
     "gat",
     "gatv2",

@@ -45,8 +45,8 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 PUBLIC = {
     "kernels": "CSRGraph GATConv GATv2Conv GCN2Conv GCNConv GINConv RGCNConv RelationalGraph "
-    "Report SAGEConv SGConv TransformerConv accelerate dot_attention edge_softmax gat gatv2 "
-    "gcn_norm rgcn sddmm sign spmm spmm_int8",
+    "Report SAGEConv SGConv TransformerConv accelerate dot_attention edge_l1 edge_softmax gat "
+    "gatv2 gcn_norm rgcn sddmm sign spmm spmm_int8",
     "distill": "Architecture DataError DistillSettings Distiller LogitKD NodeData Objective "
     "Observed OnlineSettings Pass Peer Result Role Run Split Supervised TapError Taps "
     "TeacherStore Term TrainSettings TrainingError accuracies agreement build call digits "

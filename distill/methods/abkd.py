@@ -19,7 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pairs import AttentionKind, LayerPairs, attention, pooled, projections
+from ..losses import Pass
+from .pairs import AttentionKind, LayerPairs, attention
+from .projections import Projections, means
 
 
 class PooledDistance(torch.nn.Module):
@@ -35,14 +37,14 @@ class PooledDistance(torch.nn.Module):
         self, teacher_widths: Sequence[int], student_widths: Sequence[int], dim: int = 64
     ) -> None:
         super().__init__()
-        self.teacher = projections(teacher_widths, dim)
-        self.student = projections(student_widths, dim)
+        self.teacher = Projections(teacher_widths, dim)
+        self.student = Projections(student_widths, dim)
         self.subspace = torch.nn.Linear(dim, dim, bias=False)
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return D, [teacher layers, student layers], in [0, 4]."""
-        t = F.normalize(self.subspace(pooled(self.teacher, teacher)), dim=1)
-        s = F.normalize(self.subspace(pooled(self.student, student)), dim=1)
+        t = F.normalize(self.subspace(self.teacher(means(teacher))[:, 0]), dim=1)
+        s = F.normalize(self.subspace(self.student(means(student))[:, 0]), dim=1)
         return (t.unsqueeze(1) - s.unsqueeze(0)).square().sum(dim=-1)
 
 

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...kernels import CSRGraph, edge_l1
 from ..data import Observed
 from ..errors import TapError
 from ..labels import label_loss
@@ -87,5 +88,5 @@ class DeepSupervision(Term):
         return torch.stack(losses).sum()
 
 
-def _laplacian(a: Tensor, b: Tensor) -> Tensor:
-    return (-(a - b).abs().sum(dim=-1) / 100).exp()
+def _laplacian(layer: Tensor, graph: CSRGraph) -> Tensor:
+    return (-edge_l1(graph, layer, layer) / 100).exp()

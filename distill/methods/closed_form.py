@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .pairs import AttentionKind, LayerPairs, attention, draw, sampled
+from ..losses import Pass
+from .pairs import AttentionKind, LayerPairs, attention
+from .projections import draw
 
 
 class Unexplained(torch.nn.Module):
@@ -30,29 +32,27 @@ class Unexplained(torch.nn.Module):
         self.ridge = ridge
         self.nodes = nodes
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return D, [teacher layers, student layers]."""
-        nodes = draw(student[0], self.nodes)
-        layers = sampled(teacher, nodes)
-        # all teacher layers side by side: one product for each student layer
-        targets, owner = side_by_side(layers)
-        variance = _by_layer(targets.square().sum(dim=0), owner, len(layers))
+        nodes = draw(student, self.nodes)
+        # all layers side by side: one product for all pairs
+        targets, own = centred(teacher, nodes), centred(student, nodes)
+        variance = by_layer(torch.linalg.vector_norm(targets, dim=0).square(), teacher)
+        products = (own.T @ targets).split(_widths(student))
+        grams = [layer.T @ layer for layer in own.split(_widths(student), dim=1)]
         explained = [
-            _by_layer(self._explained(layer, targets), owner, len(layers))
-            for layer in sampled(student, nodes)
+            by_layer(self._explained(*pair), teacher) for pair in zip(grams, products, strict=True)
         ]
         tiny = torch.finfo(targets.dtype).tiny
         return 1 - torch.stack(explained, dim=1) / variance.clamp(min=tiny).unsqueeze(1)
 
-    def _explained(self, layer: Tensor, targets: Tensor) -> Tensor:
-        """Return ‖t‖² - ‖t - S b‖² of each column t, [Σ d_i]."""
-        centred = layer - layer.mean(dim=0)
-        gram = (centred.T @ centred).double()
-        cross = (centred.T @ targets).double()
-        penalty = self.ridge * gram.trace() / gram.shape[0] + torch.finfo(layer.dtype).tiny
-        eye = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
-        b = torch.linalg.solve(gram + penalty * eye, cross)
-        return ((2 * cross - gram @ b) * b).sum(dim=0).to(layer.dtype)
+    def _explained(self, gram: Tensor, product: Tensor) -> Tensor:
+        """Return ‖t‖² - ‖t - S b‖² of each column t, [Σ d_i], from Sᵀ S and Sᵀ T."""
+        square, cross = gram.double(), product.double()
+        penalty = self.ridge * square.trace() / len(square) + torch.finfo(gram.dtype).tiny
+        eye = torch.eye(len(square), dtype=square.dtype, device=square.device)
+        b = torch.linalg.solve(square + penalty * eye, cross)
+        return ((2 * cross - square @ b) * b).sum(dim=0).to(gram.dtype)
 
 
 class CKADistance(torch.nn.Module):
@@ -70,15 +70,13 @@ class CKADistance(torch.nn.Module):
         super().__init__()
         self.nodes = nodes
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return D, [teacher layers, student layers]."""
-        nodes = draw(student[0], self.nodes)
-        t, t_owner = side_by_side(sampled(teacher, nodes))
-        s, s_owner = side_by_side(sampled(student, nodes))
-        shape = (len(teacher), len(student))
-        cross = _by_layer((t.T @ s).square(), t_owner, shape[0])
-        cross = _by_layer(cross.T, s_owner, shape[1]).T  # ‖S_jᵀ T_i‖²
-        scale = _lengths(t, t_owner).unsqueeze(1) * _lengths(s, s_owner).unsqueeze(0)
+        nodes = draw(student, self.nodes)
+        t, s = centred(teacher, nodes), centred(student, nodes)
+        cross = by_layer((t.T @ s).square(), teacher)
+        cross = by_layer(cross.T, student).T  # ‖S_jᵀ T_i‖²
+        scale = _lengths(t, teacher).unsqueeze(1) * _lengths(s, student).unsqueeze(0)
         return 1 - cross / scale.clamp(min=torch.finfo(t.dtype).tiny)
 
 
@@ -108,20 +106,27 @@ def cka(
     return LayerPairs(attention(kind, teacher_widths, student_widths, dim), CKADistance(nodes))
 
 
-def side_by_side(layers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return layers centred over nodes, [nodes, Σ width], and which layer a column belongs to."""
-    columns = torch.cat([layer - layer.mean(dim=0) for layer in layers], dim=1)
-    numbers = torch.arange(len(layers), device=columns.device)
-    widths = torch.tensor([layer.shape[1] for layer in layers], device=columns.device)
-    return columns, torch.repeat_interleave(numbers, widths)
+def centred(answer: Pass, nodes: Tensor | None) -> Tensor:
+    """Return all layers side by side, centred over some nodes, or all; [nodes, Σ width]."""
+    columns = answer.kept("columns", lambda: torch.cat(answer.layers, dim=1))
+    if nodes is None:
+        return answer.kept("centred", lambda: columns - columns.mean(dim=0))
+    chosen = columns[nodes]
+    return chosen - chosen.mean(dim=0)
 
 
-def _by_layer(columns: Tensor, owner: Tensor, layers: int) -> Tensor:
+def by_layer(columns: Tensor, answer: Pass) -> Tensor:
     """Return sums over the columns of each layer; the first dimension of what is given."""
-    return columns.new_zeros(layers, *columns.shape[1:]).index_add(0, owner, columns)
+    widths = _widths(answer)
+    if len(set(widths)) == 1:
+        return columns.unflatten(0, (len(widths), widths[0])).sum(dim=1)
+    return torch.stack([part.sum(dim=0) for part in columns.split(widths)])
 
 
-def _lengths(columns: Tensor, owner: Tensor) -> Tensor:
+def _lengths(columns: Tensor, answer: Pass) -> Tensor:
     """Return ‖Hᵀ H‖ of each layer H."""
-    layers = columns.split(owner.bincount().tolist(), dim=1)
-    return torch.stack([(layer.T @ layer).norm() for layer in layers])
+    return torch.stack([(h.T @ h).norm() for h in columns.split(_widths(answer), dim=1)])
+
+
+def _widths(answer: Pass) -> list[int]:
+    return [layer.shape[1] for layer in answer.layers]

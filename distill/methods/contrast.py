@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data import Observed
 from ..losses import Pass, Term, given
 from .features import projector
-from .pairs import draw, sampled
+from .projections import drawn
 
 
 class GCRD(Term):
@@ -45,8 +45,7 @@ class GCRD(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over the nodes that were drawn."""
-        own, other = student.last_hidden, given(teacher).last_hidden
-        own, other = sampled([own, other], draw(own, self.nodes))
+        own, other = drawn(student, given(teacher), self.nodes)
         pair = (self.student(own).unsqueeze(0), self.teacher(other).unsqueeze(0))
         return contrast(*pair, self.temperature).squeeze()
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..data import Observed
 from ..losses import Pass, Term, given
+from .projections import Projections, means
 
 AttentionKind = Literal["learned", "detached", "teacher-axis", "uniform", "diagonal", "last"]
 
@@ -24,7 +25,7 @@ class LayerPairs(Term):
     """The attention-weighted dissimilarity of all layer pairs.
 
     Args:
-        attention: A module that returns A [T, S] from the student's and the teacher's layers.
+        attention: A module that returns A [T, S] from the student's and the teacher's pass.
         dissimilarity: A module that returns D [T, S] from the same.
     """
 
@@ -35,9 +36,9 @@ class LayerPairs(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the loss; nodes of all sets count, labels are not used."""
-        layers = (student.layers, given(teacher).layers)
-        weight = self.attention(*layers)
-        return (weight * self.dissimilarity(*layers)).sum() / weight.sum()
+        pair = (student, given(teacher))
+        weight = self.attention(*pair)
+        return (weight * self.dissimilarity(*pair)).sum() / weight.sum()
 
 
 class Attention(torch.nn.Module):
@@ -63,12 +64,12 @@ class Attention(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.kind = kind
-        self.teacher = projections(teacher_widths, dim)
-        self.student = projections(student_widths, dim)
+        self.teacher = Projections(teacher_widths, dim)
+        self.student = Projections(student_widths, dim)
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return A, [teacher layers, student layers]."""
-        query, key = pooled(self.teacher, teacher), pooled(self.student, student)
+        query, key = self.teacher(means(teacher))[:, 0], self.student(means(student))[:, 0]
         score = query @ key.T / query.shape[1] ** 0.5
         weight = score.softmax(dim=0 if self.kind == "teacher-axis" else 1)
         return weight.detach() if self.kind == "detached" else weight
@@ -98,9 +99,9 @@ class FixedAttention(torch.nn.Module):
             weight[torch.arange(teachers), depth] = 1
         self.register_buffer("weight", weight, persistent=False)
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return A, [teacher layers, student layers]."""
-        return self.weight.to(student[0].dtype)
+        return self.weight.to(student.layers[0].dtype)
 
 
 def attention(
@@ -118,30 +119,3 @@ def attention(
     if kind in ("uniform", "diagonal", "last"):
         return FixedAttention(len(teacher_widths), len(student_widths), kind)
     return Attention(teacher_widths, student_widths, dim, kind)
-
-
-def projections(widths: Sequence[int], dim: int) -> torch.nn.ModuleList:
-    """Return a linear map of each layer to a common width."""
-    return torch.nn.ModuleList(torch.nn.Linear(width, dim, bias=False) for width in widths)
-
-
-def pooled(maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
-    """Return the mean over nodes of each layer, projected, [layers, d]."""
-    return torch.stack([f(h.mean(dim=0)) for f, h in zip(maps, layers, strict=True)])
-
-
-def each(maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
-    """Return each layer projected, [layers, nodes, d]."""
-    return torch.stack([f(h) for f, h in zip(maps, layers, strict=True)])
-
-
-def sampled(layers: Sequence[Tensor], nodes: Tensor | None) -> list[Tensor]:
-    """Return the rows of some nodes of each layer, or all."""
-    return list(layers) if nodes is None else [layer[nodes] for layer in layers]
-
-
-def draw(layer: Tensor, count: int | None) -> Tensor | None:
-    """Return that many nodes drawn without replacement, or None where all are wanted."""
-    if count is None or count >= layer.shape[0]:
-        return None
-    return torch.randperm(layer.shape[0], device=layer.device)[:count]

@@ -19,8 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..losses import Pass
 from .contrast import contrast
-from .pairs import AttentionKind, LayerPairs, attention, draw, each, projections, sampled
+from .pairs import AttentionKind, LayerPairs, attention
+from .projections import ByWidth, Projections, draw, rows
 
 
 class NodeDistance(torch.nn.Module):
@@ -41,23 +43,23 @@ class NodeDistance(torch.nn.Module):
         nodes: int | None = 512,
     ) -> None:
         super().__init__()
-        self.teacher = projections(teacher_widths, dim)
-        self.student = projections(student_widths, dim)
+        self.teacher = Projections(teacher_widths, dim)
+        self.student = Projections(student_widths, dim)
         self.subspace = torch.nn.Linear(dim, dim, bias=False)
         self.nodes = nodes
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return D, [teacher layers, student layers], in [0, 4]."""
-        nodes = draw(student[0], self.nodes)
-        t = self._embed(self.teacher, sampled(teacher, nodes))
-        s = self._embed(self.student, sampled(student, nodes))
+        nodes = draw(student, self.nodes)
+        t = self._embed(self.teacher, rows(teacher, nodes))
+        s = self._embed(self.student, rows(student, nodes))
         count = t.shape[1] // self.subspace.out_features
         # ‖t - s‖² = ‖t‖² + ‖s‖² - 2 t · s, and a row of zeros has no length 1
         lengths = t.square().sum(dim=1).unsqueeze(1) + s.square().sum(dim=1).unsqueeze(0)
         return (lengths - 2 * t @ s.T) / count
 
-    def _embed(self, maps: torch.nn.ModuleList, layers: Sequence[Tensor]) -> Tensor:
-        return F.normalize(self.subspace(each(maps, layers)), dim=2).flatten(1)
+    def _embed(self, maps: Projections, layers: ByWidth) -> Tensor:
+        return F.normalize(self.subspace(maps(layers)), dim=2).flatten(1)
 
 
 class StructuralDistance(torch.nn.Module):
@@ -80,16 +82,16 @@ class StructuralDistance(torch.nn.Module):
         nodes: int = 128,
     ) -> None:
         super().__init__()
-        self.teacher = projections(teacher_widths, dim)
-        self.student = projections(student_widths, dim)
+        self.teacher = Projections(teacher_widths, dim)
+        self.student = Projections(student_widths, dim)
         self.temperature = temperature
         self.nodes = nodes
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         """Return D, [teacher layers, student layers]."""
-        nodes = draw(student[0], self.nodes)
-        own = each(self.student, sampled(student, nodes))
-        return contrast(own, each(self.teacher, sampled(teacher, nodes)), self.temperature)
+        nodes = draw(student, self.nodes)
+        own, other = self.student(rows(student, nodes)), self.teacher(rows(teacher, nodes))
+        return contrast(own, other, self.temperature)
 
 
 class _Both(torch.nn.Module):
@@ -97,7 +99,7 @@ class _Both(torch.nn.Module):
         super().__init__()
         self.nodes, self.structure, self.gamma = nodes, structure, gamma
 
-    def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    def forward(self, student: Pass, teacher: Pass) -> Tensor:
         return self.nodes(student, teacher) + self.gamma * self.structure(student, teacher)
 
 

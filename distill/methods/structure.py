@@ -10,15 +10,25 @@ from torch import Tensor
 from ...kernels import CSRGraph, reference
 from ..data import Observed
 from ..losses import Pass, Term, given
-from .pairs import draw, sampled
+from .projections import drawn
 
 Kernel = Literal["rbf", "l2", "cosine", "poly"]
+EdgeKernel = Callable[[Tensor, CSRGraph], Tensor]
 
 KERNELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "rbf": lambda a, b: (-0.5 * (a - b).square().sum(dim=-1)).exp(),
     "l2": lambda a, b: (a - b).norm(dim=-1),
     "cosine": lambda a, b: F.cosine_similarity(a, b, dim=-1),
     "poly": lambda a, b: F.cosine_similarity(a, b, dim=-1).square(),
+}
+
+# the same along the edges of a graph, [E] in CSR order, without gathering both ends where that can
+# be helped
+EDGE_KERNELS: dict[str, EdgeKernel] = {
+    "rbf": lambda h, graph: (_products(h, graph) - _at_both_ends(_half_square(h), graph)).exp(),
+    "l2": lambda h, graph: KERNELS["l2"](h[graph.col], h[_row(graph)]),
+    "cosine": lambda h, graph: _products(F.normalize(h, dim=-1), graph),
+    "poly": lambda h, graph: _products(F.normalize(h, dim=-1), graph).square(),
 }
 
 
@@ -43,7 +53,7 @@ class LSP(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over all edges."""
-        kernel, taught = KERNELS[self.kernel], given(teacher)
+        kernel, taught = EDGE_KERNELS[self.kernel], given(teacher)
         own = local_structure(student.last_hidden, data.graph, kernel)
         other = taught.kept(
             ("local structure", self.kernel),
@@ -73,21 +83,33 @@ class GSP(Term):
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
         """Return the mean over all pairs of the nodes that were drawn."""
-        own, other = student.last_hidden, given(teacher).last_hidden
-        own, other = sampled([own, other], draw(own, self.nodes))
+        own, other = drawn(student, given(teacher), self.nodes)
         return F.mse_loss(self._similar(own), self._similar(other))
 
     def _similar(self, layer: Tensor) -> Tensor:
         return KERNELS[self.kernel](layer.unsqueeze(0), layer.unsqueeze(1))
 
 
-def local_structure(
-    layer: Tensor, graph: CSRGraph, kernel: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+def local_structure(layer: Tensor, graph: CSRGraph, kernel: EdgeKernel) -> Tensor:
     """Return softmax of K(h[source], h[destination]) over each node's in-edges, [E], CSR order."""
-    row = reference.rows(graph.rowptr, graph.num_edges)
-    similarity = kernel(layer[graph.col], layer[row]).unsqueeze(-1)
+    similarity = kernel(layer, graph).unsqueeze(-1)
     return torch.ops.graphstill.edge_softmax(graph.rowptr, similarity).squeeze(-1)
+
+
+def _products(layer: Tensor, graph: CSRGraph) -> Tensor:
+    return torch.ops.graphstill.sddmm(graph.rowptr, graph.col, layer, layer, 1).squeeze(-1)
+
+
+def _half_square(layer: Tensor) -> Tensor:
+    return 0.5 * layer.square().sum(dim=-1)
+
+
+def _at_both_ends(value: Tensor, graph: CSRGraph) -> Tensor:
+    return value[graph.col] + value[_row(graph)]
+
+
+def _row(graph: CSRGraph) -> Tensor:
+    return reference.rows(graph.rowptr, graph.num_edges)
 
 
 def divergence(own: Tensor, other: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ cache, and summed into rows by it again. Half precision is computed in float32.
 
 from .attention import dot_attention, edge_softmax, edge_softmax_backward, gat
 from .attention_backward import dot_attention_backward, gat_backward
+from .distance import edge_l1, edge_l1_backward
 from .extremum import extremum, extremum_backward
 from .gatv2 import gatv2, gatv2_backward
 from .spmm import sddmm, spmm, spmm_int8
@@ -15,6 +16,8 @@ from .spmm import sddmm, spmm, spmm_int8
 __all__ = [
     "dot_attention",
     "dot_attention_backward",
+    "edge_l1",
+    "edge_l1_backward",
     "edge_softmax",
     "edge_softmax_backward",
     "extremum",

@@ -11,11 +11,12 @@ from .attention import (
 )
 from .edges import edge_mean, edge_products, edge_sum
 from .relational import rgcn, rgcn_embeddings
-from .sums import gcn_norm, sddmm, spmm, spmm_csr, spmm_int8
+from .sums import edge_l1, gcn_norm, sddmm, spmm, spmm_csr, spmm_int8
 
 __all__ = [
     "dot_attention",
     "dot_attention_weights",
+    "edge_l1",
     "edge_mean",
     "edge_products",
     "edge_softmax",

@@ -146,6 +146,28 @@ def sddmm(graph: CSRGraph, a: Tensor, b: Tensor, *, heads: int = 1) -> Tensor:
     return torch.zeros_like(out).index_copy(0, graph.perm, out)
 
 
+def edge_l1(graph: CSRGraph, a: Tensor, b: Tensor) -> Tensor:
+    """Measure the two ends of each edge: out[e] = ‖a[i] - b[col[e]]‖₁, in CSR order.
+
+    Differentiable once; the slope at 0 is 0. Nothing of size [E, F] is written.
+
+    Args:
+        graph: The graph, N destinations, M sources.
+        a: Features of the destination nodes, [N, F].
+        b: Features of the source nodes, [M, F].
+
+    Returns:
+        [E]; `graph.perm` says which of the caller's edges each is.
+
+    Raises:
+        ValueError: If a shape does not fit the graph.
+    """
+    check_features(graph, b)
+    check_shape("a", a, (graph.num_nodes, b.shape[1]))
+    walked = transposed(graph, a, b)
+    return torch.ops.graphstill.edge_l1(graph.rowptr, graph.col, a, b, *walked)
+
+
 def spmm_int8(graph: CSRGraph, x: Tensor, scale: Tensor, *, reduce: str = "sum") -> Tensor:
     """Sum or average quantised features exactly: out[i] = scale · R_i Σ_e x[col[e]].
 

@@ -1,9 +1,10 @@
 """Triton kernels: the operators on CUDA devices.
 
 Each output element is written once, by one program, and nothing is summed by atomics: results are
-the same bits each time. Sums run in float32.
+the same bits each time. Sums run in float32. `edge_l1`, which only training asks for, is torch's.
 """
 
+from ..cpu import edge_l1, edge_l1_backward
 from .dot_attention import dot_attention, dot_attention_backward
 from .extremum import extremum, extremum_backward
 from .gat import gat, gat_backward
@@ -17,6 +18,8 @@ from .spmm import spmm
 __all__ = [
     "dot_attention",
     "dot_attention_backward",
+    "edge_l1",
+    "edge_l1_backward",
     "edge_softmax",
     "edge_softmax_backward",
     "extremum",

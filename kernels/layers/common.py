@@ -97,12 +97,14 @@ class SymmetricNorm(torch.nn.Module):
         *,
         bias: Tensor | None = None,
         factor: float = 1.0,
+        residual: Tensor | None = None,
     ) -> Tensor:
-        """Return factor · Â x + bias, or factor · A x + bias without `normalize`; [N, F]."""
+        """Return factor · Â x + bias + residual, with A for Â without `normalize`; [N, F]."""
         if not self.normalize:
             out = functional.spmm(graph, x, edge_weight)
             out = out if factor == 1.0 else factor * out
-            return out if bias is None else out + bias
+            out = out if bias is None else out + bias
+            return out if residual is None else out + residual
         scale, self_weight = functional.gcn_norm(
             graph,
             edge_weight,
@@ -118,4 +120,5 @@ class SymmetricNorm(torch.nn.Module):
             dst_scale=scale if factor == 1.0 else factor * scale,
             self_weight=self_weight if self.add_self_loops else None,
             bias=bias,
+            residual=residual,
         )

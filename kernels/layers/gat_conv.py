@@ -142,7 +142,7 @@ class GATConv(torch.nn.Module):
         Returns:
             [N, heads · out_channels], or [N, out_channels] without `concat`.
         """
-        x_src, x_dst = (x, x) if isinstance(x, Tensor) else x
+        x_src, x_dst = x if isinstance(x, (tuple, list)) else (x, x)
         num_src, num_dst = x_src.size(0), x_dst.size(0)
         check_size(size, num_src, num_dst)
         graph = as_graph(edge_index, num_src, num_dst)

@@ -100,14 +100,20 @@ class GCN2Conv(SymmetricNorm):
             [N, channels].
         """
         graph = as_graph(edge_index, x.size(0), x.size(0))
+        if self.weight2 is None and self.alpha != 0:
+            # (1-α)/α P̂ X + X⁰, the rest of α in the product: X⁰ is added in passing, unscaled
+            factor = (1 - self.alpha) / self.alpha
+            x = self.propagate(graph, x, edge_weight, factor=factor, residual=x_0)
+            return self._mapped(x, self.weight1, self.alpha)
         x = self.propagate(graph, x, edge_weight, factor=1 - self.alpha)
-        x_0 = self.alpha * x_0[: x.size(0)]
         if self.weight2 is None:
-            return self._mapped(x + x_0, self.weight1)
-        return self._mapped(x, self.weight1) + self._mapped(x_0, self.weight2)
+            return self._mapped(x, self.weight1)
+        return self._mapped(x, self.weight1) + self._mapped(x_0, self.weight2, self.alpha)
 
-    def _mapped(self, x: Tensor, weight: Tensor) -> Tensor:
-        return torch.addmm(x, x, weight, beta=1 - self.beta, alpha=self.beta)
+    def _mapped(self, x: Tensor, weight: Tensor, factor: float = 1.0) -> Tensor:
+        """Return factor · x ((1-β) I + β Θ)."""
+        alpha, beta = factor * self.beta, factor * (1 - self.beta)
+        return torch.addmm(x, x, weight, beta=beta, alpha=alpha)
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""

@@ -104,7 +104,7 @@ class SAGEConv(torch.nn.Module):
         Returns:
             [N, out_channels].
         """
-        source, target = (x, x) if isinstance(x, Tensor) else x
+        source, target = x if isinstance(x, (tuple, list)) else (x, x)
         num_dst = size[1] if size is not None else (source if target is None else target).size(0)
         graph = as_graph(edge_index, source.size(0), num_dst)
         if self.project:

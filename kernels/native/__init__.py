@@ -15,6 +15,7 @@ from .attention import (
     gatv2_backward,
 )
 from .csr import csr
+from .distance import edge_l1, edge_l1_backward
 from .extremum import extremum, extremum_backward
 from .library import path, problem
 from .softmax import edge_softmax, edge_softmax_backward
@@ -24,6 +25,8 @@ __all__ = [
     "csr",
     "dot_attention",
     "dot_attention_backward",
+    "edge_l1",
+    "edge_l1_backward",
     "edge_softmax",
     "edge_softmax_backward",
     "extremum",

@@ -7,8 +7,17 @@ The transposed graph (`rowptr_t`, `row_t`, `perm_t`) is what a backward pass wal
 without it the backward pass builds one.
 """
 
-from . import attention, extremum, gatv2, spmm
+from . import attention, distance, extremum, gatv2, spmm
 from .device import implementation
 from .graph import Transposed, transpose
 
-__all__ = ["Transposed", "attention", "extremum", "gatv2", "implementation", "spmm", "transpose"]
+__all__ = [
+    "Transposed",
+    "attention",
+    "distance",
+    "extremum",
+    "gatv2",
+    "implementation",
+    "spmm",
+    "transpose",
+]

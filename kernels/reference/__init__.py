@@ -13,11 +13,12 @@ being destinations. What belongs to an edge is in CSR order.
 from .attention import dot_attention, edge_softmax, gat, gatv2
 from .graph import csr, gcn_norm, rows
 from .relational import rgcn
-from .spmm import extremum, sddmm, spmm, spmm_int8
+from .spmm import edge_l1, extremum, sddmm, spmm, spmm_int8
 
 __all__ = [
     "csr",
     "dot_attention",
+    "edge_l1",
     "edge_softmax",
     "extremum",
     "gat",

@@ -123,6 +123,21 @@ def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, heads: int = 1) -> 
     return product.unflatten(1, (heads, -1)).sum(-1)
 
 
+def edge_l1(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Measure the two ends of each edge: out[e] = ‖a[i] - b[col[e]]‖₁, i the row of e.
+
+    Args:
+        rowptr: Where each row's edges start, [N + 1].
+        col: Source of each edge, [E].
+        a: Features of the destination nodes, [N, F].
+        b: Features of the source nodes, [M, F].
+
+    Returns:
+        A distance for each edge, [E].
+    """
+    return (a[rows(rowptr, col.numel())] - b[col]).abs().sum(-1)
+
+
 def spmm_int8(rowptr: Tensor, col: Tensor, x: Tensor, scale: Tensor, reduce: str = "sum") -> Tensor:
     """Sum or average quantised features; the sum of integers is exact, so its order is free.
 

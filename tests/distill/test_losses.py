@@ -49,15 +49,11 @@ def test_abkd_is_its_formula(data: Observed) -> None:
     for i, t in enumerate(teacher):
         scores, distances = [], []
         for j, s in enumerate(student):
-            query = term.attention.teacher[i].weight @ t.mean(0)
-            key = term.attention.student[j].weight @ s.mean(0)
+            query = t.mean(0) @ term.attention.teacher.matrix(i)
+            key = s.mean(0) @ term.attention.student.matrix(j)
             scores.append(query @ key / 8**0.5)
-            a = term.dissimilarity.subspace.weight @ (
-                term.dissimilarity.teacher[i].weight @ t.mean(0)
-            )
-            b = term.dissimilarity.subspace.weight @ (
-                term.dissimilarity.student[j].weight @ s.mean(0)
-            )
+            a = term.dissimilarity.subspace(t.mean(0) @ term.dissimilarity.teacher.matrix(i))
+            b = term.dissimilarity.subspace(s.mean(0) @ term.dissimilarity.student.matrix(j))
             distances.append((a / a.norm() - b / b.norm()).square().sum())
         wanted = wanted + (torch.stack(scores).softmax(0) * torch.stack(distances)).sum()
     logits = torch.zeros(N, C)
@@ -67,7 +63,8 @@ def test_abkd_is_its_formula(data: Observed) -> None:
 
 def test_abkd_attends_over_student_layers() -> None:
     term = abkd([5, 7, 9], [4, 6]).double()
-    attention = term.attention(layers(4, 6), layers(5, 7, 9))
+    logits = torch.zeros(N, C)
+    attention = term.attention(Pass(logits, layers(4, 6)), Pass(logits, layers(5, 7, 9)))
     assert attention.shape == (3, 2)
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(3, dtype=torch.float64))
 
@@ -86,10 +83,9 @@ def test_abkd_of_a_layer_with_itself_is_zero_where_maps_agree() -> None:
     (layer,) = layers(6)
     term = abkd([6], [6]).double()
     distance = term.dissimilarity
-    distance.student[0].load_state_dict(distance.teacher[0].state_dict())
-    torch.testing.assert_close(
-        term.dissimilarity([layer], [layer]), torch.zeros(1, 1, dtype=torch.float64)
-    )
+    distance.student.load_state_dict(distance.teacher.state_dict())
+    same = Pass(torch.zeros(N, C), [layer])
+    torch.testing.assert_close(distance(same, same), torch.zeros(1, 1, dtype=torch.float64))
 
 
 def test_an_objective_weighs_and_names(data: Observed) -> None:

@@ -110,19 +110,20 @@ def test_fitnet_and_attention_transfer_are_their_formulas(data: Observed) -> Non
 
 
 def test_stride_is_its_formula(data: Observed) -> None:
-    student, teacher = made(5, 3), made(7, 6, 4)
-    term = stride([7, 6, 4], [5, 3], dim=8, gamma=0.7, temperature=0.5, nodes=N).double()
+    student, teacher = made(5, 3), made(7, 6, 7)
+    # layers of one width are mapped in one product, and come back in their order
+    term = stride([7, 6, 7], [5, 3], dim=8, gamma=0.7, temperature=0.5, nodes=N).double()
     nodes, structure = term.dissimilarity.nodes, term.dissimilarity.structure
     distance = torch.zeros(3, 2, dtype=torch.float64)
     for i, t in enumerate(teacher.layers):
         for j, s in enumerate(student.layers):
-            a = unit(nodes.subspace(nodes.teacher[i](t)))
-            b = unit(nodes.subspace(nodes.student[j](s)))
+            a = unit(nodes.subspace(t @ nodes.teacher.matrix(i)))
+            b = unit(nodes.subspace(s @ nodes.student.matrix(j)))
             distance[i, j] = (a - b).square().sum(1).mean()
-            a, b = unit(structure.teacher[i](t)), unit(structure.student[j](s))
+            a, b = unit(t @ structure.teacher.matrix(i)), unit(s @ structure.student.matrix(j))
             score = (b @ a.T / 0.5).log_softmax(1)
             distance[i, j] -= 0.7 * score.diag().mean()
-    weight = term.attention(student.layers, teacher.layers)
+    weight = term.attention(student, teacher)
     wanted = (weight * distance).sum() / 3
     torch.testing.assert_close(term(student, teacher, data), wanted)
 
@@ -140,7 +141,7 @@ def test_halves_of_stride(data: Observed) -> None:
 def test_unexplained_variance_is_that_of_a_regression(data: Observed) -> None:
     student, teacher = made(3, 5), made(6, 4)
     term = unexplained([6, 4], [3, 5], ridge=1e-9)
-    found = term.dissimilarity(student.layers, teacher.layers)
+    found = term.dissimilarity(student, teacher)
     for i, t in enumerate(teacher.layers):
         for j, s in enumerate(student.layers):
             s, t = s - s.mean(0), t - t.mean(0)
@@ -208,7 +209,7 @@ def test_deep_supervision_reads_training_nodes_only(data: Observed) -> None:
 
 @pytest.mark.parametrize("kind", typing.get_args(AttentionKind))
 def test_attention_of_every_kind(kind: AttentionKind) -> None:
-    teacher, student = made(7, 6, 4, 3).layers, made(5, 3).layers
+    teacher, student = made(7, 6, 4, 3), made(5, 3)
     weight = attention(kind, [7, 6, 4, 3], [5, 3], 8).double()(student, teacher)
     assert weight.shape == (4, 2)
     across = torch.ones(2 if kind == "teacher-axis" else 4, dtype=torch.float64)

@@ -77,7 +77,10 @@ def test_sums(graph: CSRGraph, heads: int, channels: int) -> None:
     agree("spmm", *walked, x, random(edges, heads), None, None, per_node, None, None, "sum", "elu")
     agree("spmm", *walked, x, random(edges, heads), per_node, per_node, None, random(width), None,
           "mean", "none")  # fmt: skip
-    agree("sddmm", *walked, x, random(nodes, width), heads)
+    y = random(nodes, width)
+    agree("sddmm", *walked, x, y, heads)
+    agree("edge_l1", *walked, x, y)
+    agree("edge_l1_backward", random(edges), *walked, x, y)
 
 
 @shapes

@@ -156,6 +156,34 @@ def test_sddmm(graph: str, heads: int) -> None:
 
 
 @graphs
+@pytest.mark.usefixtures("poisoned")
+def test_distances_along_edges(graph: str) -> None:
+    rowptr, col, num_nodes = csr_of(graph)
+    a, b = torch.randn(2, num_nodes, 6, dtype=torch.float64)
+    b[: num_nodes // 2] = a[: num_nodes // 2]  # a self loop has no slope
+    for dtype in FLOATS:
+        results = []
+        for operator in (reference.edge_l1, torch.ops.graphstill.edge_l1):
+            kind = torch.float64 if operator is reference.edge_l1 else dtype
+            leaves = [t.to(dtype).to(kind).clone().requires_grad_() for t in (a, b)]
+            out = operator(rowptr, col, *leaves)
+            out.backward(torch.linspace(-1, 1, out.numel(), dtype=out.dtype))
+            results.append([out.detach(), *(leaf.grad for leaf in leaves)])
+        for got, wanted in zip(results[1], results[0], strict=True):
+            assert_close(got, wanted, dtype)
+
+
+def test_distances_have_one_derivative() -> None:
+    graph = CSRGraph.from_edge_index(*GRAPHS["usual"])
+    a = torch.randn(graph.num_nodes, 4, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(graph.num_nodes, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: functional.edge_l1(graph, a, b), [a, b])
+    (slope,) = torch.autograd.grad(functional.edge_l1(graph, a, a).sum(), a, create_graph=True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        slope.sum().backward()
+
+
+@graphs
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
 def test_weights_per_head(graph: str, reduce: str) -> None:
     rowptr, col, num_nodes = csr_of(graph)

@@ -21,6 +21,7 @@ def arguments(operator: str) -> tuple[object, ...]:
         "gcn_norm": (rowptr, col, None, None, 1.0, True),
         "spmm": (rowptr, col, x, weight),
         "sddmm": (rowptr, col, x, x, 2),
+        "edge_l1": (rowptr, col, x, x.detach().clone().requires_grad_()),
         "spmm_int8": (rowptr, col, x.detach().to(torch.int8), torch.rand(6), "mean"),
         "extremum": (rowptr, col, x, weight, "max"),
         "edge_softmax": (rowptr, weight.detach().unsqueeze(1).requires_grad_()),
@@ -35,6 +36,7 @@ def arguments(operator: str) -> tuple[object, ...]:
     [
         "csr",
         "dot_attention",
+        "edge_l1",
         "edge_softmax",
         "extremum",
         "gat",
