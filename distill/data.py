@@ -10,12 +10,10 @@ from torch_geometric.data import Data
 
 from ..kernels import CSRGraph
 from .errors import DataError
-from .labels import Metric, as_labels, check_labels, fitting_metric
+from .labels import HIDDEN, Metric, as_labels, check_labels, fitting_metric
 from .parts import positions, subgraph
 from .sparse import SparseFeatures, worth_it
 from .splits import Split, per_class_name
-
-HIDDEN = -1
 
 
 @dataclass(frozen=True, eq=False)

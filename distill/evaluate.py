@@ -3,23 +3,37 @@
 import torch
 from torch import Tensor
 
+from ..kernels import CSRGraph
 from .data import NodeData
 from .labels import score
 from .models import call
+from .parts import positions, subgraph
 
 
 def predict(module: torch.nn.Module, data: NodeData) -> Tensor:
     """Return the logits of all nodes, [N, C], in evaluation mode.
 
-    Where some nodes were kept from training, the others are answered in the graph without them.
+    Each of several graphs is answered alone. Where some nodes were kept from training, the others
+    are answered in the graph without them.
     """
     module.eval()
     with torch.no_grad():
+        if data.batch is not None:
+            return _graph_by_graph(module, data, data.batch)
         logits = call(module, data.x, data.graph)
         if data.unseen is not None:
             seen = data.observed()
             logits[seen.n_id] = call(module, seen.x, seen.graph)
     return logits
+
+
+def _graph_by_graph(module: torch.nn.Module, data: NodeData, batch: Tensor) -> Tensor:
+    nodes = [(batch == number).nonzero().squeeze(1) for number in batch.unique()]
+    answers = []
+    for some in nodes:
+        edges = subgraph(data.edge_index, positions(some, data.num_nodes))
+        answers.append(call(module, data.x[some], CSRGraph.from_edge_index(edges, some.numel())))
+    return torch.cat(answers)[torch.cat(nodes).argsort()]
 
 
 def accuracies(logits: Tensor, data: NodeData) -> dict[str, float]:

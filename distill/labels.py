@@ -12,6 +12,9 @@ from torch import Tensor
 
 from .errors import DataError
 
+# in place of a label that training must not see, or that there is none of
+HIDDEN = -1
+
 Metric = Literal["accuracy", "micro-f1", "roc-auc"]
 
 
