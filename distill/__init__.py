@@ -11,6 +11,7 @@ from .groups import OnlineSettings, train_together
 from .heterogeneous import HeteroNodeData
 from .initial import Absorbed, Pruned
 from .losses import LogitKD, Objective, Pass, Supervised, Term
+from .many_graphs import join
 from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
 from .relational import RelationalData
@@ -64,6 +65,7 @@ __all__ = [
     "fit_together",
     "fitting",
     "hidden_layers",
+    "join",
     "load",
     "load_run",
     "methods",

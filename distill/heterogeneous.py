@@ -19,11 +19,13 @@ from torch_geometric.data import HeteroData
 from torch_geometric.datasets import HGBDataset
 from torch_geometric.utils import to_undirected
 
-from .data import NodeData, Observed, Split, check_features, split_of
+from .data import NodeData, check_features, split_of
 from .errors import DataError
 from .graphs import EdgeType, HeteroGraph, are_ids
+from .observed import Observed
 from .relational import VALIDATION, own_test_name
 from .sparse import SparseFeatures, worth_it
+from .splits import Split
 
 # name: PyG's name, type of the nodes that are classified
 HGB = {"hgb-dblp": ("DBLP", "author"), "hgb-imdb": ("IMDB", "movie")}

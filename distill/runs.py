@@ -76,7 +76,8 @@ class Run:
     Attributes:
         module: The network with its best weights, in evaluation mode.
         architecture: What it is.
-        accuracy: Accuracy on train, val and test, 0-1.
+        accuracy: Accuracy on train, val and test, or what else the data is measured by (its name is
+            in `provenance`), 0-1; what more there may be, `accuracies` says.
         provenance: Where it comes from.
         class_names: Names of the classes, where they have any.
         feature_transform: What was done to raw features.
@@ -391,6 +392,7 @@ def finish(
     accuracy = workers.from_first(lambda: accuracies(predict(module, data, batches), data))
     provenance = {
         **{name: about[name] for name in ("data", "split", "method")},
+        "metric": data.metric_name,
         "seed": settings.seed,
         "best_epoch": result.epoch,
         "epochs": result.epochs,

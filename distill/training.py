@@ -200,10 +200,10 @@ def _step(
 def _validated(student: Role, data: Observed, batches: BatchSettings | None) -> tuple[float, float]:
     if batches is None or batches.eval_batch_size is None:
         return validate(student.module, data)
-    role = replace(student, taps=())
-    found = answers(role, data, data.val, batches.hops, batches.eval_batch_size)
+    role, seen = replace(student, taps=()), data.validation or data
+    found = answers(role, seen, seen.val, batches.hops, batches.eval_batch_size)
     logits = torch.cat([answer.logits for _, answer in found])
-    return scores(logits, data.y[data.val].to(logits.device))
+    return scores(logits, seen)
 
 
 def device_of(module: torch.nn.Module) -> torch.device:

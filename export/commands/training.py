@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import budget as budgets
-from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
+from .console import AsJson, Data, Inductive, Root, SplitSeed, Threads, guarded, load_data, out
 
 if TYPE_CHECKING:
     from ...distill import Architecture, BatchSettings, NodeData, Run, TrainSettings
@@ -60,7 +60,7 @@ Protect = Annotated[
     ),
 ]
 Select = Annotated[
-    str, _training("What makes an epoch the best on the validation nodes: loss, or accuracy.")
+    str, _training("What makes an epoch the best on the validation nodes: loss, or metric.")
 ]
 TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
 Seed = Annotated[int, _training("Seed of initialisation and dropout.")]
@@ -101,6 +101,7 @@ def train(
     data: Data = "digits",
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 256,
     num_layers: Layers = 2,
@@ -155,7 +156,7 @@ def train(
             protect=_pair(protect),
         )
         with joined() as workers:
-            loaded = workers.in_turn(lambda: load_data(data, root, split_seed))
+            loaded = workers.in_turn(lambda: load_data(data, root, split_seed, inductive))
             architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
             run = train_network(architecture, loaded, settings, batches=batches, directory=out_dir)
             if workers.first:
@@ -169,6 +170,7 @@ def distill(
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 16,
     num_layers: Layers = 2,
@@ -297,7 +299,7 @@ def distill(
             if batches is not None:
                 raise ValueError("--budget searches on the whole graph; leave --batch-size out")
             taught = load_run(teacher)
-            loaded = load_data(data or taught.provenance["data"], root, split_seed)
+            loaded = load_data(data or taught.provenance["data"], root, split_seed, inductive)
             budgets.search_student(
                 taught,
                 loaded,
@@ -323,7 +325,7 @@ def distill(
         with joined() as workers:
             taught = load_run(teacher)
             name = data or taught.provenance["data"]
-            loaded = workers.in_turn(lambda: load_data(name, root, split_seed))
+            loaded = workers.in_turn(lambda: load_data(name, root, split_seed, inductive))
             run = distill_student(
                 taught,
                 _architecture(model, hidden_channels, num_layers, argument, loaded),
@@ -464,7 +466,9 @@ def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
         print(json.dumps({"run": str(directory), **facts}, indent=2))
         return
     accuracy = ", ".join(f"{name} {100 * value:.2f} %" for name, value in run.accuracy.items())
+    metric = run.provenance["metric"]
     out.print(
-        f"{run.architecture.name}, {parameters:,} parameters: {accuracy}; kept in {directory}",
+        f"{run.architecture.name}, {parameters:,} parameters: {metric} {accuracy}; kept in "
+        f"{directory}",
         highlight=False,
     )

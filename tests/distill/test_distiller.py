@@ -23,6 +23,7 @@ from graphstill.distill import (
     fingerprint,
     observe,
 )
+from graphstill.distill.distiller import observed
 from graphstill.distill.methods import FitNet, abkd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,7 +131,7 @@ def test_a_distiller_looks_up_by_global_id(batch: Data, tmp_path: Path) -> None:
     losses = distiller(part)
     own = Pass(student(part.x, part.edge_index))
     seeds = Pass(whole.logits[n_id[:2]])
-    wanted = LogitKD()(own.first(2), seeds, None)  # type: ignore[arg-type]
+    wanted = LogitKD()(own.first(2), seeds, observed(part, C))
     torch.testing.assert_close(losses["logits"], wanted)
     in_memory = Distiller(Role(student, ["act#0"]), distiller.objective, whole)
     torch.testing.assert_close(in_memory(part), losses)

@@ -25,7 +25,7 @@ from graphstill.distill.study import (
     read_study,
     summarise,
 )
-from graphstill.distill.study.arms import Place, Plan
+from graphstill.distill.study.arms import Place, Plan, run_arm
 from graphstill.distill.study.settings import MANDATORY
 
 SMALL: dict[str, Any] = {
@@ -243,3 +243,17 @@ def test_a_summary_compares_seed_by_seed() -> None:
 def test_the_time_is_estimated(tmp_path: Path) -> None:
     one = estimate(small(), Place(tmp_path, None), 1)
     assert 0 < one < 600
+
+
+def test_lines_say_what_was_measured_and_on_whom(tmp_path: Path) -> None:
+    split = {"kind": "per-class", "train": 20, "val": 30}
+    unseen = small(split={**split, "inductive": 0.2, "largest_component": True})
+    for arm in ("scratch", "ABKD"):
+        line = run_arm(unseen, Place(tmp_path, None), "digits", arm, {}, 3, {}, keep=False)
+        assert line["metric"] == "accuracy"
+        mixed = 0.8 * line["test_observed"] + 0.2 * line["test_inductive"]
+        assert line["production"] == pytest.approx(mixed, abs=1e-3)
+        name = "largest component, 20 + 30 per class, seed 3, 0.2 of test unseen, seed 3"
+        assert line["split"] == name
+    line = run_arm(small(split=split), Place(tmp_path, None), "digits", "scratch", {}, 3, {})
+    assert "test_inductive" not in line
