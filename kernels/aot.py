@@ -6,6 +6,8 @@
 Without this a package calls our operators back in Python, and a C++ program cannot load it.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,10 +42,9 @@ def with_twins(program: ExportedProgram) -> ExportedProgram:
     from .ops.twins import TWINS
 
     ours = torch.ops.graphstill
-    table = {ours.csr.default: _csr, ours.gcn_norm.default: _gcn_norm}
-    return program.run_decompositions(
-        table | {operator: twin._opoverload for operator, twin in TWINS.items()}
-    )
+    table: dict[Any, Any] = {ours.csr.default: _csr, ours.gcn_norm.default: _gcn_norm}
+    table |= {operator: twin._opoverload for operator, twin in TWINS.items()}
+    return program.run_decompositions(table)
 
 
 def _check(node: torch.fx.Node) -> None:

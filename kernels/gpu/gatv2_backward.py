@@ -21,8 +21,6 @@ from .tiles import leaky
 
 # programs that share the rows, each with a part of att's gradient; fixed, so that bits are too
 _PROGRAMS = 1024
-# 16 warps on an SM at least; left alone, ptxas would rather spill than pass 72 or 80
-_REGISTERS = 128
 # what signs may take; beyond, they are computed again
 SIGN_BYTES = 1 << 30
 
@@ -203,7 +201,8 @@ def gatv2_backward(
                 *sizes,
                 HUBS=over_hubs,
                 **walked,
-                maxnreg=_REGISTERS,
+                # left alone, ptxas would rather spill than pass 72 or 80
+                maxnreg=hubs.REGISTERS,
             )
             datt = datt + parts.sum(0)
     if dx_l.numel() > 0:

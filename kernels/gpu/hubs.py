@@ -21,6 +21,8 @@ from torch import Tensor
 
 # edges that a program walks by itself; about 45 µs at 8 of them at a time
 CHUNK = 512
+# of a thread: 16 warps on an SM at least
+REGISTERS = 128
 
 
 def launch(
@@ -38,6 +40,8 @@ def launch(
     """
     if getattr(_traced, "kernels", False):
         kernel = torch.library.wrap_triton(kernel)
+    if num_warps > 1:  # left alone, ptxas would rather spill than pass 72 or 80
+        settings["maxnreg"] = REGISTERS
     for hubs, items in ((True, parts(num_edges)), (False, rows)):
         if hubs and isinstance(items, int) and items == 0:
             continue

@@ -51,7 +51,7 @@ def program_of(make: Any) -> dict[str, Any]:
         )
         lowered = aot.with_twins(program)
         values = [n.meta["val"] for n in lowered.graph.nodes if n.op == "placeholder"]
-        module = aot_export_joint_simple(lowered.graph_module, values, trace_joint=False)
+        module: Any = aot_export_joint_simple(lowered.graph_module, values, trace_joint=False)
     launches = [n for n in module.graph.nodes if "triton_kernel_wrapper" in str(n.target)]
     return {
         "before": ours(program.graph),
