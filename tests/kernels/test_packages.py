@@ -89,6 +89,20 @@ def test_a_twin_computes_the_definition(name: str, graph: str) -> None:
         assert_close(mine.cpu(), exact)
 
 
+@pytest.mark.parametrize("name", ["spmm", "gat"])
+def test_opcheck_of_twins(name: str) -> None:
+    from graphstill.kernels.ops import twins
+
+    edge_index, num_nodes = GRAPHS["one node, one loop"]
+    rowptr, col, _ = (t.to(DEVICE) for t in reference.csr(edge_index, num_nodes, num_nodes))
+    tensors, settings = twin_inputs(name, num_nodes, col.numel())
+    inputs = (rowptr, col, *(t.float().to(DEVICE) for t in tensors), *settings)
+    # the rest traces the kernel, which the interpreter does not
+    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
+    twin = getattr(twins, f"{name}_triton")
+    torch.library.opcheck(twin, inputs, test_utils=tests)
+
+
 @graphs
 @pytest.mark.usefixtures("poisoned")
 def test_the_twin_of_integer_sums_is_exact(graph: str) -> None:
