@@ -179,7 +179,7 @@ def test_an_impossible_budget_names_the_nearest_and_exits_with_one(
     command = ["distill", "--teacher", teacher, "--out", tmp_path / "b", "--budget"]
     result = run(*command, "--max-parameters", 100, "--widths", "4,8", "--kinds", "GCN,MLP")
     assert result.exit_code == 1, result.output
-    assert "Nearest came GCN 2×4: 310 parameters, which passes parameters by 210 %" in result.output
+    assert "Nearest came GCN 2×4: 310 parameters: 3.1 × the limit of parameters" in result.output
     saved = json.loads((tmp_path / "b" / "budget.json").read_text())
     assert saved["chosen"] is None
     assert saved["nearest"]["name"] == "GCN 2×4"
