@@ -8,6 +8,7 @@ from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
 from .initial import Absorbed, Pruned
+from .int8 import Int8Simulation
 from .losses import LogitKD, Objective, Pass, Supervised, Term
 from .models import Architecture, build, call, hidden_layers
 from .online import Peer, fit_together
@@ -24,6 +25,7 @@ __all__ = [
     "DataError",
     "DistillSettings",
     "Distiller",
+    "Int8Simulation",
     "LogitKD",
     "NodeData",
     "Objective",

@@ -88,7 +88,7 @@ def straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
     return _Straight.apply(exact, rounded)  # type: ignore[return-value]
 
 
-class Simulation:
+class Int8Simulation:
     """Int8 simulated inside a network, until `settle`.
 
     Args:

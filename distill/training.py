@@ -33,7 +33,7 @@ from .directory import (
 )
 from .distiller import Distiller, Role
 from .errors import TrainingError
-from .int8 import Simulation
+from .int8 import Int8Simulation
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
 
@@ -107,10 +107,10 @@ def fit(
     return result
 
 
-def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Int8Simulation:
     """Return the simulation that settings ask for, which may be of nothing."""
     weights, features = settings.int8_weights, settings.int8_features
-    return Simulation(module, weights=weights, features=features, protect=settings.protect)
+    return Int8Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(
