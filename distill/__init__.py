@@ -10,6 +10,7 @@ from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
 from .heterogeneous import HeteroNodeData
 from .initial import Absorbed, Pruned
+from .int8 import Int8Simulation
 from .losses import LogitKD, Objective, Pass, Supervised, Term
 from .many_graphs import join
 from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
@@ -31,6 +32,7 @@ __all__ = [
     "DistillSettings",
     "Distiller",
     "HeteroNodeData",
+    "Int8Simulation",
     "LogitKD",
     "NeighborLoader",
     "NeighborSampler",

@@ -29,7 +29,7 @@ from .dropout import dropout
 from .errors import TrainingError
 from .graphs import are_ids
 from .inference import answers
-from .int8 import Simulation
+from .int8 import Int8Simulation
 from .journal import Journal
 from .losses import Objective, Pass
 from .progress import shown
@@ -117,10 +117,10 @@ def fit(
     return journal.finish()
 
 
-def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Int8Simulation:
     """Return the simulation that settings ask for, which may be of nothing."""
     weights, features = settings.int8_weights, settings.int8_features
-    return Simulation(module, weights=weights, features=features, protect=settings.protect)
+    return Int8Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(

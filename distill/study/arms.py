@@ -34,7 +34,8 @@ class Plan:
         """Set an arm's knobs."""
         network = study.network("mlp" if arm.network == "mlp" else "student", data)
         training = {k: v for k, v in knobs.items() if k in TrainSettings.model_fields}
-        settings = TrainSettings(**{**study.training("student", data).model_dump(), **training})
+        trained = study.training("student", data).model_dump() | arm.train | training
+        settings = TrainSettings(**trained)
         if "dropout" in knobs:
             arguments = {**network.arguments, "dropout": knobs["dropout"]}
             network = network.model_copy(update={"arguments": arguments})

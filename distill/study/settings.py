@@ -100,6 +100,7 @@ class Arm(_Frozen):
         label_smoothing: For labels alone.
         method: For a teacher: as in `DistillSettings`.
         peers: For peers: as in `OnlineSettings`.
+        train: Replaces fields of the students' training: int8_weights, precision …
         tune: Whether its knobs are searched; an arm that is not runs with the defaults.
         like: Another arm whose tuned knobs are taken over: for ablations, which must differ in
             nothing else.
@@ -110,8 +111,14 @@ class Arm(_Frozen):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     method: DistillSettings = DistillSettings(terms=())
     peers: OnlineSettings = OnlineSettings()
+    train: dict[str, Any] = Field(default_factory=dict)
     tune: bool = True
     like: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Arm":
+        TrainSettings(**self.train)
+        return self
 
     def knobs(self, space: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the part of a search space that means something to this arm."""

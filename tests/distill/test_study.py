@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 from scipy import stats
 
 from graphstill.distill.errors import StudyError
@@ -257,3 +258,42 @@ def test_lines_say_what_was_measured_and_on_whom(tmp_path: Path) -> None:
         assert line["split"] == name
     line = run_arm(small(split=split), Place(tmp_path, None), "digits", "scratch", {}, 3, {})
     assert "test_inductive" not in line
+
+
+def test_first_weights_and_int8_make_arms(tmp_path: Path) -> None:
+    deep = {"model": "GCNII", "hidden_channels": 8, "num_layers": 2}
+    method = {"terms": [{"term": "abkd", "dim": 4}]}
+    study = small(
+        teacher=deep,
+        student={**deep, "hidden_channels": 4},
+        arms={
+            "pruned": {"method": {"terms": [], "initialise": {"kind": "pruned"}}},
+            "absorbed": {"method": {**method, "initialise": {"kind": "attention"}}},
+            "int8": {"method": {"terms": []}, "train": {"int8_weights": True}},
+        },
+    )
+    place = Place(tmp_path, None)
+    lines = {arm: run_arm(study, place, "digits", arm, {}, 0, {}) for arm in study.arms}
+    ends = 64 * 4 + 4 + 4 * 10 + 10
+    assert {arm: line["params"] for arm, line in lines.items()} == {
+        "pruned": ends + 2 * 16,
+        "absorbed": ends + 16,
+        "int8": ends + 2 * 16,
+    }
+    assert (place.run("digits", "int8", 0) / "int8.safetensors").is_file()
+    with pytest.raises(ValidationError, match="int9"):
+        small(arms={"wrong": {"train": {"int9_weights": True}}})
+
+
+def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
+    StudyRunner(small(), tmp_path)
+    path = tmp_path / "study.json"
+    known = json.loads(path.read_text())
+    for part in (known["train"], known["teacher_train"]):
+        del part["int8_weights"]
+    del known["arms"]["ABKD"]["method"]["initialise"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(StudyError, match="whose train is another"):
+        StudyRunner(small(train={**SMALL["train"], "int8_weights": True}), tmp_path)
+    StudyRunner(small(), tmp_path)
+    assert "int8_weights" in json.loads(path.read_text())["train"]
