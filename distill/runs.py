@@ -350,7 +350,7 @@ def objective_of(untrained: Pass, taught: Pass, method: DistillSettings) -> Obje
 
 
 def learnt(
-    teacher: Run, student: Run, data: NodeData, method: DistillSettings, directory: Path
+    teacher: Run, student: Run, data: NodeData, directory: Path
 ) -> tuple[Objective, Pass, Pass]:
     """Return a finished run's objective as training left it, and what the two networks answer.
 
@@ -358,12 +358,13 @@ def learnt(
         teacher: The teacher.
         student: The student, with its best weights.
         data: The data.
-        method: What was learnt from the teacher.
-        directory: The student's run directory, which holds what its objective learnt.
+        directory: The student's run directory, which says what was learnt from the teacher, and
+            holds what the objective learnt.
     """
+    method = DistillSettings(**json.loads((directory / SETTINGS).read_text())["distill"])
     observed = data.observed()
-    taps = method.student_layers or hidden_layers(student.module)
-    own = observe(Role(student.module, list(taps)), observed)
+    taps = list(method.student_layers or hidden_layers(student.module)) if method.terms else []
+    own = observe(Role(student.module, taps), observed)
     taught = whole_answer(teacher, observed, method, student.provenance["seed"])
     with torch.random.fork_rng(devices=()):
         objective = objective_of(own, taught, method)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..distill.checkpoint import write_in_one_step
 from ..distill.errors import StudyError
-from ..distill.study import StudySettings, kept_files, read_study, summarise
+from ..distill.study import ArmSummary, StudySettings, kept_files, read_study, summarise
 from .study_page import beside_table, ordered, sentence, table_of
 
 PLAN = "plan.yaml"
@@ -91,10 +91,16 @@ def _study_part(file: Path, study: StudySettings, folder: Path) -> str:
         summary = summarise(lines, study.against)
         for data in dict.fromkeys(arm.data for arm in summary.arms):
             arms = [arm for arm in summary.arms if arm.data == data]
-            parts.append(f"What remains after correction, {data}. {sentence(arms, study.against)}")
+            said = f"{sentence(arms, study.against)}{_dead(arms)}"
+            parts.append(f"What remains after correction, {data}. {said}")
         parts += [table_of(summary, study.against).rstrip(), "Beside accuracy:"]
         parts.append(beside_table(summary, study.against).rstrip())
     return "\n\n".join(parts) + "\n"
+
+
+def _dead(arms: Sequence[ArmSummary]) -> str:
+    dead = [f"{arm.dead} of {arm.runs} of {arm.arm}" for arm in arms if arm.dead]
+    return f" Dead seeds: {', '.join(dead)}." if dead else ""
 
 
 def _state(study: StudySettings, lines: Sequence[dict[str, Any]]) -> str:

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..distill.study import Place, StudySettings, Summary, read_curves, read_diagnostics
+from ..distill.study import (
+    Place,
+    StudySettings,
+    Summary,
+    read_curves,
+    read_diagnostics,
+    reference_of,
+)
 from . import study_plots as plots
 from .page import Section
 
@@ -83,7 +90,7 @@ def _convergence(
         "the mean of all. Large markers: 95 % of the best, on average. Seconds are of training and "
         "validation, of all students of a group together, beside whatever else ran."
     )
-    svg = plots.convergence(_groups(study, soon), study.against[0] if study.against else "")
+    svg = plots.convergence(_groups(study, soon), reference_of(study.against) or "")
     return Section(f"{data}: convergence", f"{text} {_count(curves)}", svg=svg)
 
 
@@ -119,12 +126,14 @@ def _degrees(
     nodes = next(iter(tables.values()))
     counts = np.mean([np.nan_to_num(_padded(n, width)) for n, _ in nodes], axis=0)
     labels = [f"{name}\n{n:,.0f}" for name, n in zip(_degree_names(width), counts, strict=True)]
+    lowest = int((counts > 0).argmax())
+    accuracy = {arm: values[:, lowest:] for arm, values in accuracy.items()}
     text = (
         "Test accuracy by a node's number of incoming edges; mean and one standard deviation over "
         "seeds. The teacher is black."
     )
-    reference = study.against[0] if study.against else ""
-    svg = plots.degrees(_groups(study, accuracy, teacher=True), labels, reference)
+    reference = reference_of(study.against) or ""
+    svg = plots.degrees(_groups(study, accuracy, teacher=True), labels[lowest:], reference)
     return Section(f"{data}: accuracy by degree", f"{text} {_count(known)}", svg=svg)
 
 
@@ -163,16 +172,24 @@ def _by_arm(
 def _groups(
     study: StudySettings, values: Mapping[str, _Value], *, teacher: bool = False
 ) -> list[dict[str, _Value]]:
-    """Return arms in groups of a kind, each with what all are to be seen beside."""
-    fixed = [*(["teacher"] if teacher else []), *study.against[:1]]
-    beside = {arm: values[arm] for arm in fixed if arm in values}
+    """Return arms in groups, kinds together, each with what all are to be seen beside."""
+    fixed = [*(["teacher"] if teacher else []), reference_of(study.against)]
+    beside = {arm: values[arm] for arm in fixed if arm is not None and arm in values}
     kinds: dict[str, list[str]] = {}
     for arm in values:
         if arm not in ("teacher", *fixed):
             kind = family(study, arm)
             kinds.setdefault("logits" if kind == "labels alone" else kind, []).append(arm)
-    chunks = [arms[i : i + _GROUP] for arms in kinds.values() for i in range(0, len(arms), _GROUP)]
-    return [{**beside, **{arm: values[arm] for arm in chunk}} for chunk in chunks] or [beside]
+    chunks: list[list[str]] = [[]]
+    for arms in kinds.values():
+        # small kinds share a group, large ones are cut
+        if len(chunks[-1]) + len(arms) > _GROUP and chunks[-1]:
+            chunks.append([])
+        for arm in arms:
+            if len(chunks[-1]) == _GROUP:
+                chunks.append([])
+            chunks[-1].append(arm)
+    return [{**beside, **{arm: values[arm] for arm in chunk}} for chunk in chunks]
 
 
 def _of_students(run: dict[str, Any], name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..distill.study import ArmSummary, Difference, Place, StudySettings, Summary, summarise
+from ..distill.study import (
+    ArmSummary,
+    Difference,
+    Place,
+    StudySettings,
+    Summary,
+    reference_of,
+    summarise,
+)
 from .page import Section, write_page
 from .plots import forest, strip
 from .study_figures import cost_section, figure_sections
@@ -44,13 +52,14 @@ def ordered(study: StudySettings, lines: Sequence[dict[str, Any]]) -> list[dict[
 def table_of(summary: Summary, against: Sequence[str]) -> str:
     """Return a Markdown table of all arms on all data sets: accuracies and differences."""
     rows = [[arm.data, *_row(arm, against)] for arm in summary.arms]
-    return _markdown(["data", *_header(against)], rows)
+    return _markdown(["data", *_header(summary.arms, against)], rows)
 
 
 def beside_table(summary: Summary, against: Sequence[str]) -> str:
     """Return a Markdown table of what there is beside accuracy: calibration, agreement, time."""
-    rows = [[arm.data, *_beside(arm)] for arm in summary.arms]
-    return _markdown(["data", *_beside_header(against)], rows)
+    more = _more(summary.arms)
+    rows = [[arm.data, *_beside(arm, more)] for arm in summary.arms]
+    return _markdown(["data", *_beside_header(against, more)], rows)
 
 
 def sentence(arms: Sequence[ArmSummary], against: Sequence[str]) -> str:
@@ -84,15 +93,17 @@ def _named(arm: ArmSummary, other: str) -> str:
 
 
 def _data_sections(study: StudySettings, data: str, arms: list[ArmSummary]) -> list[Section]:
-    against = study.against
+    against, more = study.against, _more(arms)
     rows = [_row(arm, against) for arm in arms]
+    beside = [_beside(arm, more) for arm in arms]
+    metric = _metric(arms)
     said = f"What remains after correction. {sentence(arms, against)}"
     dots = {f"{arm.arm}, {arm.params:,} parameters": arm.tests for arm in arms}
-    svg = strip(dots, "test accuracy in %: every seed, and the mean")
+    svg = strip(dots, f"test {metric} in %: every seed, and the mean")
     sections = [
-        Section(data, said, _header(against), rows),
-        Section(f"{data}: beside accuracy", _BESIDE, _beside_header(against), _besides(arms)),
-        Section(f"{data}: accuracy", svg=svg),
+        Section(data, said, _header(arms, against), rows),
+        Section(f"{data}: beside {metric}", _BESIDE, _beside_header(against, more), beside),
+        Section(f"{data}: {metric}", svg=svg),
     ]
     for other in against:
         intervals = {
@@ -101,7 +112,7 @@ def _data_sections(study: StudySettings, data: str, arms: list[ArmSummary]) -> l
             if other in arm.against and arm.arm != "teacher"
         }
         if intervals:
-            svg = forest(intervals, "difference in points of test accuracy, 95 % interval")
+            svg = forest(intervals, f"difference in points of test {metric}, 95 % interval")
             sections.append(Section(f"{data}: against {other}", svg=svg))
     return sections
 
@@ -112,12 +123,17 @@ _BESIDE = (
 )
 
 
-def _besides(arms: Sequence[ArmSummary]) -> list[list[str]]:
-    return [_beside(arm) for arm in arms]
+def _metric(arms: Sequence[ArmSummary]) -> str:
+    return " or ".join(dict.fromkeys(arm.metric for arm in arms)) or "accuracy"
 
 
-def _header(against: Sequence[str]) -> list[str]:
-    columns = ["arm", "seeds", "parameters", "test accuracy", "median", "worst", "dead"]
+def _more(arms: Sequence[ArmSummary]) -> list[str]:
+    """Return the names of what some arm reports of parts of the test nodes."""
+    return list(dict.fromkeys(name for arm in arms for name in arm.more))
+
+
+def _header(arms: Sequence[ArmSummary], against: Sequence[str]) -> list[str]:
+    columns = ["arm", "seeds", "parameters", f"test {_metric(arms)}", "median", "worst", "dead"]
     return [*columns, *(f"to {other}" for other in against)]
 
 
@@ -135,15 +151,18 @@ def _row(arm: ArmSummary, against: Sequence[str]) -> list[str]:
     ]
 
 
-def _beside_header(against: Sequence[str]) -> list[str]:
-    columns = ["arm", "ECE", "agreement", "epochs to 95 %", "s to 95 %", "s in all"]
-    than = f" than {against[0]}" if against else ""
-    return [*columns, f"times sooner{than}, epochs", "seconds"]
+def _beside_header(against: Sequence[str], more: Sequence[str]) -> list[str]:
+    columns = ["ECE", "agreement", "epochs to 95 %", "s to 95 %", "s in all"]
+    reference = reference_of(against)
+    than = "" if reference is None else f" than {reference}"
+    parts = [name.replace("_", ", ") for name in more]
+    return ["arm", *parts, *columns, f"times sooner{than}, epochs", "seconds"]
 
 
-def _beside(arm: ArmSummary) -> list[str]:
+def _beside(arm: ArmSummary, more: Sequence[str]) -> list[str]:
     return [
         arm.arm,
+        *(_cell(arm.more.get(name), 1, ".2f") for name in more),
         _cell(arm.ece, 100, ".1f", " %"),
         _cell(arm.agreement, 100, ".1f", " %"),
         _cell(arm.epochs_to_95, 1, ".0f"),

@@ -168,6 +168,7 @@ def degrees(
             _legend(axes, styles)
             axes.set_ylabel("test accuracy in %")
             axes.set_xticks(range(len(buckets)), buckets)
+            axes.set_xlim(-0.5, len(buckets) - 0.5)
             axes.tick_params(axis="x", length=0)
         grid[-1].set_xlabel("degree of a node, and how many test nodes have it")
         return to_svg(figure)
@@ -191,7 +192,8 @@ def reliability(arms: Mapping[str, tuple[np.ndarray, str, float]]) -> str:
             axes.plot([0, 1], [0, 1], color=SOFT, lw=1, ls="--")
             axes.vlines(confidence, confidence, accuracy, color=color, lw=1.2, alpha=0.5)
             axes.plot(confidence, accuracy, color=color, lw=1)
-            axes.scatter(confidence, accuracy, s=4 + 90 * nodes / nodes.sum(), color=color, lw=0)
+            sizes = 4 + 90 * nodes / nodes.sum()
+            axes.scatter(confidence, accuracy, s=sizes, color=color, lw=0, zorder=3, clip_on=False)
             axes.set_title(_wrapped(arm, 24), fontsize=8, loc="left")
             axes.text(0.97, 0.05, f"ECE {100 * ece:.1f} %", ha="right", color=INK)
             axes.set_aspect("equal")
@@ -259,7 +261,8 @@ def _over_seconds(axes: Axes, soon: Soon, color: str, marker: str, line: str) ->
 
 def _band(axes: Axes, x: np.ndarray, values: np.ndarray, color: str, line: str) -> None:
     mean, spread = _mean_and_spread(values)
-    axes.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.13, lw=0)
+    high = np.minimum(mean + spread, 100)
+    axes.fill_between(x, mean - spread, high, color=color, alpha=0.1, lw=0)
     axes.plot(x, mean, color=color, ls=line, lw=1.5)
 
 
@@ -284,7 +287,7 @@ def _mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _lowest(seeds: Sequence[Sequence[float]]) -> float:
     """Return where an axis begins that shows all medians, and most seeds, but no dead ones."""
     quarters = [np.percentile(values, [25, 50, 75]) for values in seeds]
-    return float(min(median - max(2.5 * (high - low), 2.0) for low, median, high in quarters))
+    return float(min(median - max(2.5 * (high - low), 3.0) for low, median, high in quarters))
 
 
 def _short(number: int) -> str:

@@ -4,7 +4,7 @@ from .arms import Place
 from .curves import Curves, read_curves
 from .diagnostics import read_diagnostics
 from .estimate import estimate
-from .report import ArmSummary, Summary, summarise
+from .report import ArmSummary, Summary, reference_of, summarise
 from .resuming import TakenOver, kept_files
 from .runner import Progress, StudyRunner
 from .settings import Arm, StudySettings, read_study
@@ -29,5 +29,6 @@ __all__ = [
     "read_curves",
     "read_diagnostics",
     "read_study",
+    "reference_of",
     "summarise",
 ]

@@ -170,7 +170,7 @@ def diagnose_run(
     if arm.learn not in sources:
         return diagnose(runs, nodes, folder, teacher=teacher)
     source = load_run(sources[arm.learn](data, seed))
-    return diagnose(runs, nodes, folder, teacher=teacher, source=(source, arm.method))
+    return diagnose(runs, nodes, folder, teacher=teacher, source=source)
 
 
 def teacher_line(study: StudySettings, place: Place, data: str, seed: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a trained network is like beside its accuracy, kept in its run directory.
 
-diagnostics.json holds, of the test nodes,
+diagnostics.json holds, of the test nodes (where a node has several labels, each of them is an
+answer of its own, and a class is a label),
 
     students    for each student (one, but for peers)
         accuracy, confidence   means; a node's confidence is its largest probability
@@ -26,9 +27,9 @@ from torch import Tensor
 
 from ..checkpoint import write_in_one_step
 from ..data import NodeData
-from ..evaluate import agreement, predict
+from ..evaluate import predict
 from ..methods import Attention, LayerPairs
-from ..runs import DistillSettings, Run, learnt
+from ..runs import Run, learnt
 
 DIAGNOSTICS = "diagnostics.json"
 BINS = 15
@@ -40,7 +41,7 @@ def diagnose(
     folder: Path,
     *,
     teacher: Run | None = None,
-    source: tuple[Run, DistillSettings] | None = None,
+    source: Run | None = None,
 ) -> dict[str, Any]:
     """Diagnose a run's students, write the file into its directory, and return what it holds.
 
@@ -49,14 +50,14 @@ def diagnose(
         data: The data they were trained on.
         folder: The run directory.
         teacher: Whom they are to agree with.
-        source: The run they learnt from and what they learnt from it, for attention maps.
+        source: The run they learnt from, for attention maps.
     """
     taught = None if teacher is None else predict(teacher.module, data)
     found: dict[str, Any] = {
         "students": [answers(predict(run.module, data), data, taught) for run in students]
     }
-    if source is not None and source[1].terms:
-        found["attention"] = attention_maps(source[0], students[0], data, source[1], folder)
+    if source is not None:
+        found["attention"] = attention_maps(source, students[0], data, folder)
     write_in_one_step(folder / DIAGNOSTICS, (json.dumps(_rounded(found)) + "\n").encode())
     return found
 
@@ -87,30 +88,43 @@ def answers(logits: Tensor, data: NodeData, taught: Tensor | None = None) -> dic
         taught: The teacher's logits, [N, C].
     """
     test = data.split.test
-    confidence, chosen = logits[test].double().softmax(dim=-1).max(dim=-1)
-    right = (chosen == data.y[test]).double()
+    y = data.y[test]
+    chosen, confidence = _chosen(logits[test], y.dim() == 2)
+    right = (chosen == y).double()
     bins = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     calibration = {**_grouped(bins, right, BINS), "confidence": _means(bins, confidence, BINS)}
+    agreed = None
+    if taught is not None:
+        agreed = float((chosen == _chosen(taught[test], y.dim() == 2)[0]).double().mean())
     degree = data.in_degree[test]
     bucket = torch.where(degree > 0, degree.clamp(min=1).double().log2().floor() + 1, 0.0).long()
+    classes = y if y.dim() == 1 else torch.arange(data.num_classes).expand(y.shape)
     buckets = int(bucket.max()) + 1 if len(bucket) else 0
     return {
         "accuracy": float(right.mean()),
         "confidence": float(confidence.mean()),
         "ece": _ece(calibration),
-        "agreement": None if taught is None else agreement(logits[test], taught[test]),
+        "agreement": agreed,
         "calibration": calibration,
         "degree": {"from": [0, *(2**i for i in range(buckets - 1))][:buckets]}
         | _grouped(bucket, right, buckets),
-        "class": _grouped(data.y[test], right, data.num_classes),
+        "class": _grouped(classes, right, data.num_classes),
     }
 
 
-def attention_maps(
-    teacher: Run, student: Run, data: NodeData, method: DistillSettings, folder: Path
-) -> dict[str, Any]:
+def _chosen(logits: Tensor, several: bool) -> tuple[Tensor, Tensor]:
+    """Return the answers and the probability of each: classes [n], or of each label [n, C]."""
+    if several:
+        probability = logits.double().sigmoid()
+        chosen = (probability > 0.5).double()
+        return chosen, torch.maximum(probability, 1 - probability)
+    confidence, chosen = logits.double().softmax(dim=-1).max(dim=-1)
+    return chosen, confidence
+
+
+def attention_maps(teacher: Run, student: Run, data: NodeData, folder: Path) -> dict[str, Any]:
     """Return the learned map of each of a run's terms over layer pairs, [teacher, student]."""
-    objective, own, taught = learnt(teacher, student, data, method, folder)
+    objective, own, taught = learnt(teacher, student, data, folder)
     with torch.no_grad():
         return {
             name: term.attention(own, taught).tolist()
@@ -120,11 +134,15 @@ def attention_maps(
 
 
 def _grouped(group: Tensor, right: Tensor, count: int) -> dict[str, list[Any]]:
-    nodes = group.bincount(minlength=count).tolist()
+    nodes = group.flatten().bincount(minlength=count).tolist()
     return {"nodes": nodes, "accuracy": _means(group, right, count)}
 
 
 def _means(group: Tensor, values: Tensor, count: int) -> list[float | None]:
+    """Return the mean of values in each group; a group may be of nodes, or of each value."""
+    if group.dim() < values.dim():
+        values = values.mean(dim=1)
+    group, values = group.flatten(), values.flatten()
     sums = torch.zeros(count, dtype=torch.float64).index_add_(0, group, values)
     nodes = group.bincount(minlength=count)
     return [s / n if n else None for s, n in zip(sums.tolist(), nodes.tolist(), strict=True)]

@@ -27,6 +27,8 @@ class ArmSummary:
         worst: The worst seed's: failures are rare and large.
         dead: How many seeds failed to learn; see `statistics.dead`.
         tests: Every seed's.
+        metric: What is called accuracy here; of several labels per node it is another.
+        more: Means of what lines report of parts of the test nodes, such as "test_inductive".
         val: Mean validation accuracy.
         ece: Mean expected calibration error on the test nodes, 0-1, where it is known.
         agreement: Mean share of test nodes for which the teacher names the same class, 0-1.
@@ -36,8 +38,8 @@ class ArmSummary:
         against: The paired difference to each arm compared with.
         corrected: Its p-value, corrected by Holm over all arms and data sets of the study, for each
             arm compared with.
-        sooner: How many times sooner than the first arm compared with it came to 95 %, in "epochs"
-            and in "seconds".
+        sooner: How many times sooner than the first student compared with it came to 95 %, in
+            "epochs" and in "seconds".
     """
 
     data: str
@@ -51,6 +53,8 @@ class ArmSummary:
     worst: float
     dead: int
     tests: tuple[float, ...]
+    metric: str
+    more: dict[str, float]
     val: float
     ece: float | None
     agreement: float | None
@@ -107,6 +111,11 @@ def summarise(lines: Sequence[dict[str, Any]], against: Sequence[str]) -> Summar
     return Summary(str(lines[0]["study"]) if lines else "", arms)
 
 
+def reference_of(against: Sequence[str]) -> str | None:
+    """Return the first student that others are compared with."""
+    return next((name for name in against if name != "teacher"), None)
+
+
 def seconds_to_95(line: dict[str, Any]) -> float | None:
     """Return a line's seconds to 95 %; in proportion to epochs where they were not recorded."""
     if line.get("seconds_to_95") is not None:
@@ -126,14 +135,15 @@ def _best_median(tests: _ByArm, data: str) -> float:
 
 
 def _sooner(tests: _ByArm, data: str, arm: str, against: Sequence[str]) -> dict[str, Difference]:
-    """Return how many times sooner an arm is than the first one compared with."""
-    if not against or arm in ("teacher", against[0]):
+    """Return how many times sooner an arm is than the first student compared with."""
+    reference = reference_of(against)
+    if reference is None or arm in ("teacher", reference):
         return {}
     found = {}
     for unit, value in (("epochs", _epochs_to_95), ("seconds", seconds_to_95)):
         sides = [
             {seed: v for seed, line in tests.get((data, name), {}).items() if (v := value(line))}
-            for name in (arm, against[0])
+            for name in (arm, reference)
         ]
         if len(sides[0].keys() & sides[1].keys()) > 1:
             found[unit] = ratio(*sides)
@@ -175,6 +185,8 @@ def _arm(
         worst=min(tests),
         dead=dead(tests, best),
         tests=tuple(tests),
+        metric=lines[0].get("metric", "accuracy"),
+        more=_more(lines),
         val=100 * interval([line["val"] for line in lines])[0],
         ece=_mean([line.get("ece") for line in lines]),
         agreement=_mean([line.get("agreement") for line in lines]),
@@ -185,6 +197,15 @@ def _arm(
         corrected=corrected,
         sooner=sooner,
     )
+
+
+def _more(lines: list[dict[str, Any]]) -> dict[str, float]:
+    names = [n for n in lines[0] if n.startswith("test_") or n == "production"]
+    return {
+        name: 100 * interval([line[name] for line in lines])[0]
+        for name in names
+        if all(line.get(name) is not None for line in lines)
+    }
 
 
 def _mean(values: list[float | None]) -> float | None:

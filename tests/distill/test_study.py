@@ -27,6 +27,7 @@ from graphstill.distill.study import (
     summarise,
 )
 from graphstill.distill.study.arms import Place, Plan, run_arm
+from graphstill.distill.study.backfill import backfill, undiagnosed, with_diagnostics
 from graphstill.distill.study.settings import MANDATORY
 
 SMALL: dict[str, Any] = {
@@ -77,6 +78,48 @@ def test_every_arm_has_every_seed(finished: tuple[Path, list[dict[str, Any]]]) -
     assert by["ABKD", 0]["epochs"] == 5
     assert 1 <= by["ABKD", 0]["epochs_to_95"] <= 5
     assert by["ABKD", 0]["split"] != by["ABKD", 1]["split"]
+
+
+def test_every_run_is_diagnosed(finished: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, lines = finished
+    by = {(line["arm"], line["seed"]): line for line in lines}
+    assert all(0 <= line["ece"] <= 1 for line in lines)
+    assert all(line["seconds_to_95"] > 0 for line in lines)
+    assert by["teacher", 0]["agreement"] is None
+    assert 0 < by["peers", 0]["agreement"] < 1
+    found = {
+        arm: json.loads((Place(folder, None).of("digits", arm, 0) / "diagnostics.json").read_text())
+        for arm in ("teacher", "ABKD", "uniform", "peers", "scratch")
+    }
+    one = found["ABKD"]["students"][0]
+    assert one["accuracy"] == pytest.approx(by["ABKD", 0]["test"], rel=1e-5)
+    assert sum(one["degree"]["nodes"]) == sum(one["class"]["nodes"]) == 1079
+    assert len(found["peers"]["students"]) == 2
+    # each of the teacher's two hidden layers spreads 1 over the student's two
+    np.testing.assert_allclose(np.sum(found["ABKD"]["attention"]["abkd"], axis=1), 1, rtol=1e-5)
+    assert np.shape(found["ABKD"]["attention"]["abkd"]) == (2, 2)
+    assert found["uniform"]["attention"] == {}
+    assert "attention" not in found["scratch"]
+
+
+def test_old_runs_are_diagnosed_afterwards(
+    finished: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    folder, lines = finished
+    place, fields = Place(tmp_path, None), ("ece", "agreement")
+    shutil.copytree(folder / "teachers", tmp_path / "teachers")
+    old = [{k: v for k, v in line.items() if k not in fields} for line in lines if line["seed"]]
+    chosen = [line for line in old if line["arm"] in ("ABKD", "peers", "teacher")]
+    for line in chosen:
+        source = Place(folder, None).of("digits", line["arm"], 1)
+        shutil.copytree(source, place.of("digits", line["arm"], 1), dirs_exist_ok=True)
+        before = (source / "diagnostics.json").read_text()
+        (place.of("digits", line["arm"], 1) / "diagnostics.json").unlink()
+        assert undiagnosed(place, [line]) == [("digits", line["arm"], 1)]
+        backfill(small(), place, "digits", line["arm"], 1)
+        assert (place.of("digits", line["arm"], 1) / "diagnostics.json").read_text() == before
+        assert undiagnosed(place, [line]) == []
+        assert with_diagnostics(place, line)["ece"] is not None
 
 
 def test_each_arm_had_the_same_number_of_trials(

@@ -60,11 +60,25 @@ def test_a_winner_is_named_with_its_interval_and_nobody_else_is(
     table = write_report(StudySettings(**STUDY), lines, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert "Against scratch: above are better by 10.00 [9.82, 10.18]." in page
-    better, alike = (row for row in table.splitlines() if "| better" in row or "| alike" in row)
+    first = table.partition("\n\n")[0]
+    better, alike = (row for row in first.splitlines() if "| better" in row or "| alike" in row)
     assert "**+10.00 [9.82, 10.18]**" in better
     assert "81.00 ± 1.72" in better
     assert "**" not in alike
     assert page.count("<svg") == 3
+
+
+def test_parts_of_the_test_nodes_and_other_metrics_have_their_columns(
+    tmp_path: Path, lines: list[dict[str, Any]]
+) -> None:
+    more = [{**made, "metric": "micro-F1", "test_inductive": 0.61234} for made in lines]
+    table = write_report(StudySettings(**STUDY), more, tmp_path)
+    assert "| test micro-F1 |" in table
+    assert "| test, inductive |" in table
+    assert "| 61.23 |" in table
+    page = (tmp_path / "report.html").read_text()
+    assert "<b>+10.00 [9.82, 10.18]</b>" in page
+    assert "**" not in page
 
 
 def test_one_page_holds_every_study_with_its_command(
