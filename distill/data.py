@@ -71,8 +71,9 @@ class Split:
     ) -> "Split":
         """Divide nodes into train and val in this ratio, beside test nodes that are given."""
         order = torch.randperm(others.numel(), generator=torch.Generator().manual_seed(seed))
-        parts = others[order].tensor_split([round(others.numel() * train / (train + val))])
-        return cls(*(part.sort().values for part in parts), test)
+        count = round(others.numel() * train / (train + val))
+        fitted, selected = others[order[:count]], others[order[count:]]
+        return cls(fitted.sort().values, selected.sort().values, test)
 
 
 @dataclass(frozen=True, eq=False)

@@ -178,7 +178,7 @@ def _own(name: str, seed: int) -> NodeData:
     if isinstance(data, NodeData):
         return data
     if isinstance(data, HeteroData):
-        return HeteroNodeData.from_pyg(data, name=name, seed=seed)
+        return HeteroNodeData.from_hetero(data, name=name, seed=seed)
     if not isinstance(data, Data):
         raise DataError(f"{name} must return a PyG Data object, it returned {type(data).__name__}")
     if data.get("edge_type") is not None:

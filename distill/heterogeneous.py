@@ -58,7 +58,7 @@ class HeteroNodeData(NodeData):
                 )
 
     @classmethod
-    def from_pyg(
+    def from_hetero(
         cls,
         data: HeteroData,
         *,

@@ -273,9 +273,9 @@ def learnt(
     observed = data.observed()
     taps = method.student_layers or hidden_layers(student.module)
     own = observe(Role(student.module, list(taps)), observed)
-    taught = _teacher_pass(teacher, observed, method, student.provenance["seed"])
+    taught = teacher_pass(teacher, observed, method, student.provenance["seed"])
     with torch.random.fork_rng(devices=()):
-        objective = _objective(own, taught, method)
+        objective = objective_of(own, taught, method)
     if (directory / OBJECTIVE).is_file():
         objective.load_state_dict(safetensors.torch.load_file(directory / OBJECTIVE))
     return objective, own, taught
