@@ -70,7 +70,8 @@ def mag_shaped(part: int) -> HeteroNodeData:
 
     drawn = generate(Path(), part=part)
     sizes = np.array(MAG_SIZES) // part
-    start = dict(zip(TYPES, np.r_[0, np.cumsum(sizes)[:-1]].tolist(), strict=True))
+    offsets = np.r_[0, np.cumsum(sizes)[:-1]].tolist()
+    start: dict[str, int] = dict(zip(TYPES, offsets, strict=True))
     edges = {}
     for number, kind in enumerate(RELATIONS):
         ends = drawn["edge_index"][:, drawn["edge_type"] == number]
@@ -181,7 +182,7 @@ def table(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run all rows, each in a process, or one of them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--set", choices=["mag-shaped", "ogbn-mag"], default="mag-shaped")
     parser.add_argument("--data", type=Path, help="folder that holds ogbn_mag/")
     parser.add_argument("--part", type=int, default=20, help="1/part of ogbn-mag's size")
@@ -199,7 +200,6 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     data = mag_shaped(given.part) if given.set == "mag-shaped" else load("ogbn-mag", given.data)
     assert isinstance(data, HeteroNodeData)
-    data = data if given.set == "mag-shaped" else data.with_reverses()
     settings = TrainSettings(epochs=given.epochs, patience=given.epochs, lr=0.005, weight_decay=0.0)
     facts = {
         "set": data.name,

@@ -1,6 +1,7 @@
 """Train teachers and distil students on any PyG graph. Needs torch and torch_geometric."""
 
 from . import methods
+from .batches import BatchSettings, NeighborLoader
 from .data import NodeData, Observed, Split
 from .datasets import digits, load
 from .distiller import Distiller, Role, observe
@@ -9,11 +10,14 @@ from .evaluate import accuracies, agreement, predict
 from .groups import OnlineSettings, train_together
 from .heterogeneous import HeteroNodeData
 from .initial import Absorbed, Pruned
+from .int8 import Int8Simulation
 from .losses import LogitKD, Objective, Pass, Supervised, Term
+from .many_graphs import join
 from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
 from .relational import RelationalData
 from .runs import DistillSettings, Run, distill, load as load_run, train
+from .sampler import NeighborSampler, Sample
 from .selection import Result, TrainSettings
 from .single import one_layer_of
 from .store import TeacherStore, fingerprint
@@ -23,11 +27,15 @@ from .training import fit
 __all__ = [
     "Absorbed",
     "Architecture",
+    "BatchSettings",
     "DataError",
     "DistillSettings",
     "Distiller",
     "HeteroNodeData",
+    "Int8Simulation",
     "LogitKD",
+    "NeighborLoader",
+    "NeighborSampler",
     "NodeData",
     "Objective",
     "Observed",
@@ -39,6 +47,7 @@ __all__ = [
     "Result",
     "Role",
     "Run",
+    "Sample",
     "Split",
     "Supervised",
     "TapError",
@@ -58,6 +67,7 @@ __all__ = [
     "fit_together",
     "fitting",
     "hidden_layers",
+    "join",
     "load",
     "load_run",
     "methods",

@@ -19,24 +19,44 @@ SETTINGS, CHECKPOINT, METRICS, WEIGHTS, OBJECTIVE = (
     "checkpoint.safetensors",
     "metrics.jsonl",
     "weights.safetensors",
-    "objective.safetensors",
+    "objective.safetensors",  # what the objective learnt
 )
 # beside the metrics, which are the same for every run with the same settings; time is not
 SECONDS = "seconds.jsonl"
-# what the objective learnt
-OBJECTIVE = "objective.safetensors"
 
 
 def claim(directory: Path, settings: dict[str, Any]) -> None:
     """Write the settings, or make sure that the directory holds a run with the same ones."""
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     path = directory / SETTINGS
-    if path.is_file() and path.read_text() != text:
+    if path.is_file() and not agrees(_read(path), json.loads(text)):
         raise TrainingError(
             f"{directory} holds a run with other settings (see {path}); "
             "choose another directory, or remove this one"
         )
     write_in_one_step(path, text.encode())
+
+
+def agrees(before: Any, now: Any) -> bool:
+    """Return whether settings on disk are these; what they do not know yet must be off now.
+
+    A setting that is newer than the file is off where it is None, False or empty.
+    """
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return all(agrees(a, b) for a, b in zip(before, now, strict=True))
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before == now
+    newer = now.keys() - before.keys()
+    known = all(name in now and agrees(value, now[name]) for name, value in before.items())
+    return known and not any(now[name] for name in newer)
+
+
+def _read(path: Path) -> Any:
+    """Return what a file of settings says, None where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError:
+        return None
 
 
 def record(

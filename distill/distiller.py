@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 
+from ..kernels import CSRGraph
 from .data import Observed
 from .errors import DataError, TrainingError
 from .losses import Objective, Pass
@@ -60,7 +61,8 @@ class Distiller(torch.nn.Module):
         student: The network to train.
         objective: The losses. Their parameters are trained too.
         teacher: A network that answers on every batch, a `TeacherStore` that looks answers up by
-            the batch's `n_id`, what a frozen teacher answered on the one graph there is, or None.
+            the batch's `n_id`, what a frozen teacher answered on the one graph there is (of a
+            sampled batch it is looked up too), or None.
         node_type: Of a heterogeneous batch, the type of the nodes that are classified.
         precision: What the student computes in where torch may choose (`torch.autocast`): float32,
             or bfloat16. Losses are float32 in any case.
@@ -87,8 +89,9 @@ class Distiller(torch.nn.Module):
         """Return the losses by name, and their weighted sum as "total".
 
         Args:
-            batch: What training may see, or a PyG batch: its first `batch_size` nodes train where
-                it comes from a neighbour loader, else those of its `train_mask`.
+            batch: What training may see, or a PyG batch. Where it comes from a neighbour loader,
+                losses see its first `batch_size` nodes alone, the seeds, and of those train the
+                ones of `train_mask`, or all if there is none. Else the nodes of `train_mask` train.
 
         Raises:
             DataError: If the batch does not say which nodes train, or labels are out of range.
@@ -96,8 +99,8 @@ class Distiller(torch.nn.Module):
             TrainingError: If the teacher's answer is not finite, or of another number of nodes.
         """
         own = self.answer(batch)
-        taught = self._taught(batch, own)
         data = self._observed(batch, own.logits.shape[1])
+        taught = self._taught(batch, data, own.logits.shape[0])
         return self.objective(own, taught, data, list(self.student.parameters()))
 
     def _observed(self, batch: Data | HeteroData | Observed, num_classes: int) -> Observed:
@@ -115,16 +118,33 @@ class Distiller(torch.nn.Module):
             answer = Pass(logits, self._watched.outputs())
         return _in_float32(answer) if lower else answer
 
-    def _taught(self, batch: Data | HeteroData | Observed, own: Pass) -> Pass | None:
+    def _taught(
+        self, batch: Data | HeteroData | Observed, data: Observed, count: int
+    ) -> Pass | None:
         if self._teacher is None:
             return None
-        taught = _answered(self._teacher, batch, self._node_type)
-        if taught.logits.shape[0] != own.logits.shape[0]:
+        if isinstance(self._teacher, Role):
+            taught = observe(self._teacher, batch)
+        elif data.num_seeds is None and isinstance(self._teacher, Pass):
+            taught = self._teacher
+        else:
+            # of nodes around the seeds only losses over edges want to know
+            count = count if self.objective.over_edges else data.num_seeds or count
+            taught = _looked_up(self._teacher, data.n_id, count)
+        if taught.logits.shape[0] != count:
             raise TrainingError(
                 f"the teacher answered for {taught.logits.shape[0]} nodes, the student for "
-                f"{own.logits.shape[0]}; both must answer for the nodes of the batch"
+                f"{count}; both must answer for the nodes of the batch"
             )
         return taught
+
+
+def _looked_up(teacher: TeacherStore | Pass, n_id: Tensor | None, count: int) -> Pass:
+    if n_id is None:
+        raise DataError(
+            "a teacher's stored answers are looked up by node id: the batch has no n_id"
+        )
+    return (teacher.rows if isinstance(teacher, Pass) else teacher.look_up)(n_id[:count])
 
 
 def _one_type(batch: HeteroData, node_type: str | None) -> Data:
@@ -147,25 +167,6 @@ def _device(module: torch.nn.Module) -> str:
 def _in_float32(answer: Pass) -> Pass:
     logits = answer.logits.float()
     return Pass(logits, [logits if h is answer.logits else h.float() for h in answer.layers])
-
-
-def _answered(
-    teacher: Role | TeacherStore | Pass,
-    batch: Data | HeteroData | Observed,
-    node_type: str | None,
-) -> Pass:
-    if isinstance(teacher, Pass):
-        return teacher
-    if isinstance(teacher, TeacherStore):
-        return teacher.look_up(_ids(batch, node_type))
-    return observe(teacher, batch)
-
-
-def _ids(batch: Data | HeteroData | Observed, node_type: str | None) -> Tensor | None:
-    if isinstance(batch, Observed):
-        return batch.n_id
-    nodes = batch[str(node_type)] if isinstance(batch, HeteroData) else batch
-    return nodes.get("n_id")
 
 
 def observe(role: Role, batch: Data | HeteroData | Observed) -> Pass:
@@ -193,10 +194,12 @@ def observed(batch: Data, num_classes: int) -> Observed:
     x, y, edge_index = batch.x, batch.y, batch.edge_index
     if not isinstance(x, Tensor) or not isinstance(y, Tensor) or edge_index is None:
         raise DataError("a batch needs x, y and edge_index")
-    if "batch_size" in batch:
-        train = torch.arange(int(batch.batch_size), device=x.device)
-    elif isinstance(batch.get("train_mask"), Tensor):
-        train = batch.train_mask.nonzero().squeeze(1)
-    else:
+    count, mask = batch.get("batch_size"), batch.get("train_mask")
+    if count is None and not isinstance(mask, Tensor):
         raise DataError("a batch says which nodes train by batch_size or train_mask; it has none")
-    return Observed.of_batch(x, edge_index, y, train, num_classes, batch.get("n_id"))
+    seeds = None if count is None else int(count)
+    train = torch.arange(len(y), device=x.device) if mask is None else mask.nonzero().squeeze(1)
+    train = train if seeds is None else train[train < seeds]
+    graph = batch.get("graph")
+    edges = graph if isinstance(graph, CSRGraph) else edge_index
+    return Observed.of_batch(x, edges, y, train, num_classes, batch.get("n_id"), seeds)

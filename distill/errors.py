@@ -15,3 +15,7 @@ class StudyError(RuntimeError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on; says at which epoch and why."""
+
+
+class DivergedError(TrainingError):
+    """The loss stopped being finite; says at which epoch."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Observed
 from .errors import TapError
+from .labels import divergence, label_loss, log_probabilities
 from .schedule import Schedule, at
 
 Rows = Literal["all", "train"]
@@ -37,6 +37,18 @@ class Pass:
             self._kept[key] = make()
         return self._kept[key]
 
+    def first(self, count: int) -> "Pass":
+        """Return the answers for the first nodes."""
+        return self._of(lambda h: h[:count])
+
+    def rows(self, nodes: Tensor) -> "Pass":
+        """Return the answers for some nodes, in their order."""
+        return self._of(lambda h: h[nodes.to(h.device)].to(nodes.device))
+
+    def _of(self, part: Callable[[Tensor], Tensor]) -> "Pass":
+        logits = part(self.logits)
+        return Pass(logits, [logits if h is self.logits else part(h) for h in self.layers])
+
     @property
     def last_hidden(self) -> Tensor:
         """The last tapped layer that is not the logits.
@@ -55,16 +67,20 @@ class Term(torch.nn.Module):
 
     Attributes:
         epoch: The epoch, for what changes with it; `Objective.begin` sets it.
+        over_edges: Whether the loss compares the two ends of edges. Of a sampled batch it then sees
+            all nodes and the seeds' in-edges; other losses see the seeds alone, because other nodes
+            have not all of their neighbours there.
     """
 
     epoch: int = 0
+    over_edges: bool = False
 
 
 class Supervised(Term):
-    """Cross-entropy with the labels of the training nodes.
+    """Cross-entropy with the labels of the training nodes, the binary one where there are several.
 
     Args:
-        label_smoothing: Share of each label that is spread evenly over all classes.
+        label_smoothing: Share of each label that is spread evenly over all its values.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -72,15 +88,20 @@ class Supervised(Term):
         self.label_smoothing = label_smoothing
 
     def forward(self, student: Pass, teacher: Pass | None, data: Observed) -> Tensor:
-        """Return the mean over the training nodes."""
+        """Return the mean over the training nodes; 0 where a sampled batch has none."""
         logits, labels = student.logits[data.train], data.y[data.train]
-        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        if data.train_size is None and data.train.numel():
+            return label_loss(logits, labels, self.label_smoothing)
+        mean = label_loss(logits, labels, self.label_smoothing) if data.train.numel() else 0.0
+        return logits.sum() * 0 + mean * data.train.numel() / (data.train_size or 1.0)
 
 
 class LogitKD(Term):
     """Soft labels: T² · KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), mean over nodes.
 
-    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN.
+    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN. Of
+    several labels per node each is a distribution over yes and no: T² · KL(σ(z_teacher / T) ‖
+    σ(z_student / T)), mean over nodes and labels, as their cross-entropy is.
 
     Args:
         temperature: T; above 1 softens both distributions. May be a schedule.
@@ -115,12 +136,10 @@ class LogitKD(Term):
         def softened(logits: Tensor) -> Tensor:
             nodes = data.train if self.rows == "train" else data.asked
             counted = logits if nodes is None else logits[nodes]
-            return F.log_softmax(counted / temperature, dim=-1)
+            return log_probabilities(counted / temperature, data.y)
 
         other = taught.kept(("soft", temperature, self.rows), lambda: softened(taught.logits))
-        own = softened(student.logits)
-        divergence = F.kl_div(own, other, reduction="batchmean", log_target=True)
-        return temperature**2 * divergence
+        return temperature**2 * divergence(softened(student.logits), other)
 
 
 class Objective(torch.nn.Module):
@@ -149,6 +168,11 @@ class Objective(torch.nn.Module):
         if self.caps and not self.weights.keys() - self.caps.keys():
             raise ValueError("at least one term must have no cap, for the others to be measured by")
 
+    @property
+    def over_edges(self) -> bool:
+        """Whether any term compares the two ends of edges."""
+        return any(term.over_edges for term in self.terms.values())
+
     def begin(self, epoch: int) -> None:
         """Say which epoch begins, to weights and terms that change with it."""
         self.epoch = epoch
@@ -170,7 +194,10 @@ class Objective(torch.nn.Module):
             data: What training may see.
             trained: The student's parameters, by whose gradients caps are measured.
         """
-        losses = {name: term(student, teacher, data) for name, term in self.terms.items()}
+        views = {False: (student, teacher, data), True: (student, teacher, data)}
+        if data.num_seeds is not None:
+            views = _of_sample(student, teacher, data, data.num_seeds)
+        losses = {name: term(*views[bool(term.over_edges)]) for name, term in self.terms.items()}
         weighted = {
             name: at(self.weights[name], self.epoch) * loss for name, loss in losses.items()
         }
@@ -180,6 +207,17 @@ class Objective(torch.nn.Module):
             for name, cap in self.caps.items()
         ]
         return {**losses, "total": torch.stack([task, *capped]).sum()}
+
+
+def _of_sample(
+    student: Pass, teacher: Pass | None, data: Observed, count: int
+) -> dict[bool, tuple[Pass, Pass | None, Observed]]:
+    """Return what losses over nodes (False) and over edges (True) see of a sampled batch."""
+    taught = None if teacher is None else teacher.first(count)
+    return {
+        False: (student.first(count), taught, data.of_seeds()),
+        True: (student, teacher, data.of_seed_edges()),
+    }
 
 
 def given(teacher: Pass | None) -> Pass:

@@ -11,13 +11,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from .batches import BatchSettings
 from .checkpoint import write_in_one_step
-from .controls import Control, controlled
+from .controls import Control
 from .data import NodeData, Observed
 from .directory import OBJECTIVE, SETTINGS, WEIGHTS
 from .distiller import Role, observe
+from .distributed import Workers
 from .errors import DataError, TrainingError
 from .evaluate import accuracies, predict
+from .inference import for_network
 from .initial import Absorbed, Initial, Pruned
 from .losses import LogitKD, Objective, Pass, Rows, Supervised
 from .methods.settings import ABKDSetting, TermSetting
@@ -26,6 +29,7 @@ from .pruning import pruned
 from .schedule import Points, scheduled
 from .selection import Result, TrainSettings
 from .store import digest
+from .teaching import Lesson, examples
 from .training import fit
 
 SUMMARY = "summary.json"
@@ -72,7 +76,8 @@ class Run:
     Attributes:
         module: The network with its best weights, in evaluation mode.
         architecture: What it is.
-        accuracy: Accuracy on train, val and test, 0-1.
+        accuracy: Accuracy on train, val and test, or what else the data is measured by (its name is
+            in `provenance`), 0-1; what more there may be, `accuracies` says.
         provenance: Where it comes from.
         class_names: Names of the classes, where they have any.
         feature_transform: What was done to raw features.
@@ -92,10 +97,12 @@ def train(
     settings: TrainSettings,
     *,
     label_smoothing: float = 0.0,
+    batches: BatchSettings | None = None,
     directory: Path | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a network on labels alone. Arguments as in `fit`."""
+    batches = for_network(batches, architecture)
     student = Role(_fresh(architecture, settings))
     objective = Objective({"supervised": (1.0, Supervised(label_smoothing))})
     about = {
@@ -109,11 +116,13 @@ def train(
         _seen(data, architecture, settings),
         objective,
         settings,
+        batches=batches,
         directory=directory,
         describe=about,
         progress=progress,
     )
-    return finish(student.module, architecture, data, about, result, settings, directory)
+    module = student.module
+    return finish(module, architecture, data, about, result, settings, directory, batches)
 
 
 def distill(
@@ -123,13 +132,17 @@ def distill(
     settings: TrainSettings,
     method: DistillSettings,
     *,
+    batches: BatchSettings | None = None,
+    store: Path | None = None,
     directory: Path | None = None,
     progress: bool = True,
     start: Mapping[str, Tensor] | None = None,
 ) -> Run:
     """Train a student on labels, a teacher's logits and, by terms over layers, its layers.
 
-    The teacher is frozen and answers once: the graph is always the same.
+    The teacher is frozen and answers once: the graph is always the same. Where training takes parts
+    of the graph, the answers are kept in a `TeacherStore` on disk, or in memory where there is no
+    directory; `BatchSettings` can ask for a teacher that answers in every step instead.
 
     Args:
         teacher: The teacher.
@@ -137,32 +150,99 @@ def distill(
         data: The data; test labels stay hidden from training.
         settings: How to train.
         method: What to learn from the teacher.
+        batches: How to train on parts of the graph; None takes all of it in every step.
+        store: Folder of a `TeacherStore` to take, or to write where there is none; with batches,
+            and by default in the run directory. Several students may share one.
         directory: Run directory.
         progress: Whether to show a progress bar on a terminal.
         start: The student's first weights by name, in place of what `method.initialise` says.
 
     Raises:
         DataError: If the teacher was trained on other data or another split: it would carry labels
-            that the student is tested on.
+            that the student is tested on. If a store holds another teacher's answers.
         ValueError: If the student cannot be initialised as the method says.
     """
-    _check_same_split(teacher, data)
     if isinstance(method.initialise, Absorbed) and start is None:
         from .single import distill_one_layer  # distils itself
 
         return distill_one_layer(
             teacher, architecture, data, settings, method, directory=directory, progress=progress
         )
+    lesson = teach(
+        teacher,
+        architecture,
+        data,
+        settings,
+        method,
+        batches=batches,
+        store=store,
+        directory=directory,
+        progress=progress,
+        start=start,
+    )
+    module, about, result = lesson.module, lesson.about, lesson.result
+    return finish(
+        module,
+        architecture,
+        data,
+        about,
+        result,
+        settings,
+        directory,
+        for_network(batches, architecture),
+        before=lesson.before,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """A distilled student whose test nodes have not been read.
+
+    Attributes:
+        module: The student with its best weights.
+        about: What settings.json says of it.
+        result: What training found.
+        before: Its logits before training, [N, C], where its first weights say something.
+    """
+
+    module: torch.nn.Module
+    about: dict[str, Any]
+    result: Result
+    before: Tensor | None = None
+
+
+def teach(
+    teacher: Run,
+    architecture: Architecture,
+    data: NodeData,
+    settings: TrainSettings,
+    method: DistillSettings,
+    *,
+    batches: BatchSettings | None = None,
+    store: Path | None = None,
+    directory: Path | None = None,
+    progress: bool = True,
+    start: Mapping[str, Tensor] | None = None,
+) -> Taught:
+    """Do what `distill` does up to the test nodes, for searches that must not read them.
+
+    `distill` with the same arguments and directory finishes the run.
+
+    Raises:
+        ValueError: As in `distill`, and where the method makes a student of another depth.
+    """
+    _check_same_split(teacher, data)
+    if isinstance(method.initialise, Absorbed) and start is None:
+        raise ValueError("initialise: attention makes a student of another depth; use distill")
     observed = _seen(data, architecture, settings)
+    batches = for_network(batches, architecture)
     module = _fresh(architecture, settings)
-    if isinstance(method.initialise, Pruned) and start is None:
-        importance = method.initialise.importance
-        start = pruned(
-            teacher.module, teacher.architecture, architecture, data.observed(), importance
-        )
-    taught = teacher_pass(teacher, data.observed(), method, settings.seed)
+    if store is None and directory is not None:
+        store = directory / "teacher"
     taps = list(method.student_layers or hidden_layers(module)) if method.terms else []
-    objective = objective_of(observe(Role(module, taps), observed), taught, method)
+    lesson = lesson_of(teacher, method, settings.seed)
+    taught = lesson.given(data.observed(), batches, store, progress=progress)
+    objective = objective_of(*examples(Role(module, taps), taught, observed, batches), method)
     about = {
         "architecture": architecture.model_dump(),
         "data": data.name,
@@ -172,22 +252,27 @@ def distill(
         "teacher": teacher.architecture.model_dump(),
         "teacher_accuracy": teacher.accuracy,
     }
+    if isinstance(method.initialise, Pruned) and start is None:
+        importance = method.initialise.importance
+        start = pruned(
+            teacher.module, teacher.architecture, architecture, data.observed(), importance
+        )
     before = None
     if start is not None:
         module.load_state_dict(start)
-        before, about["start"] = predict(module, data), digest(start)
-    student = Role(module, taps)
+        before, about["start"] = predict(module, data, batches), digest(start)
     result = fit(
-        student,
+        Role(module, taps),
         observed,
         objective,
         settings,
         teacher=taught,
+        batches=batches,
         directory=directory,
         describe=about,
         progress=progress,
     )
-    return finish(module, architecture, data, about, result, settings, directory, before=before)
+    return Taught(module, about, result, before)
 
 
 def load(directory: Path, *, fused: bool = True) -> Run:
@@ -230,20 +315,26 @@ def _fresh(architecture: Architecture, settings: TrainSettings) -> torch.nn.Modu
     return build(architecture)
 
 
-def _seen(data: NodeData, architecture: Architecture, settings: TrainSettings) -> Observed:
-    """Return what training may see, in the form that suits a network."""
+def _seen(
+    data: NodeData,
+    architecture: Architecture,
+    settings: TrainSettings,
+) -> Observed:
+    """Return what training may see, in the form that suits the network."""
     return data.observed(sparse=takes_sparse(architecture) and not settings.int8_features)
 
 
-def teacher_pass(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
-    """Return what a student is shown of a teacher: its logits, and its layers or a control's."""
-    if not method.terms:
-        return observe(Role(teacher.module, ()), data)
-    taps = method.teacher_layers or hidden_layers(teacher.module)
-    taught = observe(Role(teacher.module, taps), data)
-    if method.control is None:
-        return taught
-    return controlled(method.control, taught, teacher.architecture, taps, data, seed)
+def lesson_of(teacher: Run, method: DistillSettings, seed: int) -> Lesson:
+    """Return what a student is shown of a teacher."""
+    hidden = method.teacher_layers or hidden_layers(teacher.module) if method.terms else ()
+    return Lesson(teacher.module, teacher.architecture, list(hidden), method.control, seed)
+
+
+def whole_answer(teacher: Run, data: Observed, method: DistillSettings, seed: int) -> Pass:
+    """Return what it shows on the whole graph: its logits, and its layers or a control's."""
+    taught = lesson_of(teacher, method, seed).given(data, None, None)
+    assert isinstance(taught, Pass)
+    return taught
 
 
 def objective_of(untrained: Pass, taught: Pass, method: DistillSettings) -> Objective:
@@ -273,7 +364,7 @@ def learnt(
     observed = data.observed()
     taps = method.student_layers or hidden_layers(student.module)
     own = observe(Role(student.module, list(taps)), observed)
-    taught = teacher_pass(teacher, observed, method, student.provenance["seed"])
+    taught = whole_answer(teacher, observed, method, student.provenance["seed"])
     with torch.random.fork_rng(devices=()):
         objective = objective_of(own, taught, method)
     if (directory / OBJECTIVE).is_file():
@@ -289,6 +380,7 @@ def finish(
     result: Result,
     settings: TrainSettings,
     directory: Path | None,
+    batches: BatchSettings | None = None,
     *,
     before: Tensor | None = None,
 ) -> Run:
@@ -296,9 +388,11 @@ def finish(
 
     What it answered before training, where its first weights say something, is evaluated too.
     """
-    accuracy = accuracies(predict(module, data), data)
+    workers = Workers.here()
+    accuracy = workers.from_first(lambda: accuracies(predict(module, data, batches), data))
     provenance = {
         **{name: about[name] for name in ("data", "split", "method")},
+        "metric": data.metric_name,
         "seed": settings.seed,
         "best_epoch": result.epoch,
         "epochs": result.epochs,
@@ -314,7 +408,7 @@ def finish(
         "class_names": list(data.class_names) if data.class_names else None,
         "feature_transform": data.feature_transform,
     }
-    if directory is not None:
+    if directory is not None and workers.first:
         text = json.dumps(summary, indent=2) + "\n"
         write_in_one_step(directory / SUMMARY, text.encode())
     return Run(module=module, architecture=architecture, **summary)

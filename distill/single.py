@@ -21,7 +21,7 @@ from .distiller import Role, observe
 from .errors import TrainingError
 from .evaluate import accuracies, predict
 from .models import Architecture, build, hidden_layers
-from .runs import DistillSettings, Run, distill, load, objective_of, teacher_pass
+from .runs import DistillSettings, Run, distill, load, objective_of, whole_answer
 from .selection import TrainSettings
 
 
@@ -83,7 +83,7 @@ def one_layer_of(teacher: Run, directory: Path, data: NodeData) -> Run:
         raise TrainingError(f"{directory} holds no student of this teacher")
     check_linear_ends(run.architecture)
     method, observed = DistillSettings(**settings["distill"]), data.observed()
-    taught = teacher_pass(teacher, observed, method, settings["train"]["seed"])
+    taught = whole_answer(teacher, observed, method, settings["train"]["seed"])
     taps = list(method.student_layers or hidden_layers(run.module))
     own = observe(Role(run.module, taps), observed)
     objective = objective_of(own, taught, method)

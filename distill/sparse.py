@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..kernels import CSRGraph, spmm
 from .dropout import dropout
+from .sampler import ranges
 
 # a product with features that hold more than this share of their numbers is faster dense
 _WORTH_IT = 0.2
@@ -60,6 +61,19 @@ class SparseFeatures:
         """Return N or F."""
         return self.shape[dim]
 
+    def to(self, device: torch.device | str) -> "SparseFeatures":
+        """Return it on a device."""
+        return SparseFeatures(self.graph.to(device), self.value.to(device))
+
+    def rows(self, nodes: Tensor) -> "SparseFeatures":
+        """Return some rows, [n, F]."""
+        start, end = self.graph.rowptr[nodes], self.graph.rowptr[nodes + 1]
+        at = ranges(start, end - start)
+        rowptr = F.pad((end - start).cumsum(0), (1, 0))
+        own = torch.arange(at.numel(), device=at.device)
+        graph = CSRGraph(rowptr, self.graph.col[at], own, self.graph.num_src)
+        return SparseFeatures(graph, self.value[self.graph.perm[at]])
+
     def dropped(self, p: float) -> "SparseFeatures":
         """Return it with numbers set to zero with probability p and the others scaled up."""
         return replace(self, value=dropout(self.value, p))
@@ -85,6 +99,11 @@ class SparseFeatures:
             f"sparse features begin with a linear layer, this network with {function.__name__}; "
             "give it dense ones"
         )
+
+
+def take_rows(x: Tensor | SparseFeatures, nodes: Tensor) -> Tensor | SparseFeatures:
+    """Return the rows of some nodes."""
+    return x[nodes] if isinstance(x, Tensor) else x.rows(nodes)
 
 
 def _dropped(

@@ -12,33 +12,37 @@ A run directory holds
 """
 
 import time
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
-from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from .batches import BatchSettings, Feed, SampledFeed, WholeGraph
 from .data import Observed
-from .directory import (
-    CHECKPOINT,
-    METRICS,
-    WEIGHTS,
-    claim,
-    cut_metrics,
-    load_finished,
-    record,
-    save_finished,
-)
 from .distiller import Distiller, Role
+from .distributed import Workers
 from .dropout import dropout
 from .errors import TrainingError
 from .graphs import are_ids
-from .int8 import Simulation
+from .inference import answers
+from .int8 import Int8Simulation
+from .journal import Journal
 from .losses import Objective, Pass
-from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
+from .progress import shown
+from .selection import (
+    Result,
+    State,
+    TrainSettings,
+    out_of_patience,
+    remember,
+    scores,
+    validate,
+)
+from .store import TeacherStore
 
 
 def fit(
@@ -47,7 +51,8 @@ def fit(
     objective: Objective,
     settings: TrainSettings,
     *,
-    teacher: Pass | None = None,
+    teacher: Role | TeacherStore | Pass | None = None,
+    batches: BatchSettings | None = None,
     directory: Path | None = None,
     describe: dict[str, Any] | None = None,
     progress: bool = True,
@@ -58,63 +63,64 @@ def fit(
     settings and directory, and ends with the same weights as one that was not, bit for bit on a CPU
     with the same number of threads. A finished run is not trained again.
 
+    Where `torch.distributed` is set up, all its processes call this together; each takes a share of
+    every batch, and the first writes.
+
     Args:
         student: The network, freshly built, what is tapped, and how it is fed.
         data: What training may see.
         objective: The losses. Their parameters are trained too.
         settings: How to train.
-        teacher: What a frozen teacher answers on this graph, for losses that need one.
+        teacher: For losses that need one: what it answers on this graph, or a store of that, or,
+            to be asked in every step, the teacher.
+        batches: How to train on parts of the graph; None takes all of it in every step. Without a
+            teacher an epoch goes through the training nodes, with one through all nodes.
         directory: Run directory; None keeps nothing.
         describe: Further facts for settings.json; a run is resumed only where they are the same.
         progress: Whether to show a progress bar on a terminal.
 
     Raises:
         TrainingError: If the loss stops being finite, or the directory holds another run.
+        DataError: If there are fewer seeds than processes.
     """
-    module = student.module
+    workers, module = Workers.here(), student.module
     int8 = simulated(module, settings)
     optimizer = adam(module, objective, settings)
     torch.manual_seed(settings.seed)
-    state = State()
-    if directory is not None:
-        claim(directory, {"train": settings.model_dump(), **(describe or {})})
-        if (directory / WEIGHTS).is_file():
-            int8.settle()
-            return load_finished(module, directory)
-        if (directory / CHECKPOINT).is_file():
-            state = _resume(directory, module, objective, optimizer)
-        cut_metrics(directory / METRICS, state.epoch)
+    journal = Journal(module, objective, optimizer, directory, workers, int8)
+    facts = {} if batches is None else {"batches": batches.model_dump(mode="json")}
+    finished = journal.start({"train": settings.model_dump(), **facts, **(describe or {})})
+    if finished is not None:
+        return finished
+    whole = data if batches and batches.eval_batch_size else data.to(device_of(module))
+    seen = data if batches else whole
+    feed = _feed(seen, settings, batches, workers, everyone=teacher is not None)
     distiller = Distiller(student, objective, teacher, precision=getattr(torch, settings.precision))
-    with _bar(progress) as bar:
-        task = bar.add_task("training", total=settings.epochs, completed=state.epoch, best="")
+    trained, state = workers.together(distiller), journal.state
+    often = batches.checkpoint_steps if batches else None
+    with shown(progress and workers.first) as bar:
+        task = bar.add_task("training", total=settings.epochs, best="")
+        bar.advance(task, state.epoch + state.step / feed.steps)
+        tick = partial(bar.update, task, advance=1 / feed.steps)
         while state.epoch < settings.epochs and not out_of_patience(state, settings):
             start = time.perf_counter()
             objective.begin(state.epoch)
-            losses = _step(distiller, data, optimizer, settings)
-            loss, accuracy = validate(module, data)
+            losses = _epoch(trained, feed, journal, optimizer, settings, often, tick)
+            loss, accuracy = workers.from_first(lambda: _validated(student, whole, batches))
             remember(state, module, loss, accuracy, settings)
-            state.epoch += 1
-            if directory is not None:
-                record(directory, state, losses, loss, accuracy, time.perf_counter() - start)
-                if state.epoch % settings.checkpoint_every == 0:
-                    _save(directory, state, module, objective, optimizer)
+            state.end_epoch()
+            journal.record(losses, loss, accuracy, time.perf_counter() - start)
+            if state.epoch % settings.checkpoint_every == 0:
+                journal.save()
             assert state.best is not None
-            bar.update(task, advance=1, best=f"val {state.best.val_accuracy:.3f}")
-    assert state.best is not None
-    module.load_state_dict(state.best_weights)
-    int8.settle(directory)
-    module.eval()
-    result = replace(state.best, epochs=state.epoch)
-    if directory is not None:
-        save_finished(directory, module, objective, result)
-        (directory / CHECKPOINT).unlink(missing_ok=True)
-    return result
+            bar.update(task, best=f"val {state.best.val_accuracy:.3f}")
+    return journal.finish()
 
 
-def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Int8Simulation:
     """Return the simulation that settings ask for, which may be of nothing."""
     weights, features = settings.int8_weights, settings.int8_features
-    return Simulation(module, weights=weights, features=features, protect=settings.protect)
+    return Int8Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(
@@ -132,15 +138,77 @@ def adam(
     return torch.optim.Adam(groups, lr=settings.lr, fused=True)
 
 
-def _step(
-    distiller: Distiller, data: Observed, optimizer: torch.optim.Optimizer, settings: TrainSettings
+def _feed(
+    data: Observed,
+    settings: TrainSettings,
+    batches: BatchSettings | None,
+    workers: Workers,
+    *,
+    everyone: bool,
+) -> Feed:
+    if batches is not None:
+        seeds = torch.arange(data.y.numel()) if everyone else data.train
+        return SampledFeed(data, seeds, batches, settings.seed, workers.rank, workers.world)
+    if workers.world > 1:
+        raise TrainingError(
+            f"{workers.world} processes have nothing to share where every step is the whole graph; "
+            "give a batch size, or start one process"
+        )
+    return WholeGraph(data)
+
+
+def _epoch(
+    distiller: torch.nn.Module,
+    feed: Feed,
+    journal: Journal,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+    checkpoint_steps: int | None,
+    tick: Callable[[], object],
 ) -> dict[str, float]:
+    """Do what is left of an epoch and return the mean of each loss over all of its steps."""
+    state, workers, losses = journal.state, Workers.here(), {}
+    while state.step < feed.steps:
+        losses = _step(distiller, feed, state, optimizer, settings)
+        state.end_step(torch.stack(list(losses.values())).double().cpu())
+        tick()
+        if checkpoint_steps and state.step % checkpoint_steps == 0 and state.step < feed.steps:
+            assert state.sums is not None
+            state.sums = workers.mean(state.sums)  # what others summed goes into the file too
+            journal.save()
+    assert state.sums is not None
+    means = workers.mean(state.sums) / feed.steps
+    return dict(zip(losses, means.tolist(), strict=True))
+
+
+def _step(
+    distiller: torch.nn.Module,
+    feed: Feed,
+    state: State,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+) -> dict[str, Tensor]:
     distiller.train()
-    losses = distiller(dropped(data, settings))
+    batch = feed.batch(state.epoch, state.step).to(device_of(distiller))
+    losses = distiller(dropped(batch, settings))
     optimizer.zero_grad()
-    losses["total"].backward()
+    (losses["total"] * feed.scale(state.epoch, state.step)).backward()
     optimizer.step()
-    return {name: float(loss.detach()) for name, loss in losses.items()}
+    return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _validated(student: Role, data: Observed, batches: BatchSettings | None) -> tuple[float, float]:
+    if batches is None or batches.eval_batch_size is None:
+        return validate(student.module, data)
+    role, seen = replace(student, taps=()), data.validation or data
+    found = answers(role, seen, seen.val, batches.hops, batches.eval_batch_size)
+    logits = torch.cat([answer.logits for _, answer in found])
+    return scores(logits, seen)
+
+
+def device_of(module: torch.nn.Module) -> torch.device:
+    """Return where a network's parameters are."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
 def dropped(data: Observed, settings: TrainSettings) -> Observed:
@@ -160,53 +228,3 @@ def dropped(data: Observed, settings: TrainSettings) -> Observed:
     if are_ids(data.x):
         raise TrainingError("input_dropout needs features; these nodes have ids only")
     return replace(data, x=dropout(data.x, settings.input_dropout))
-
-
-def _save(
-    directory: Path,
-    state: State,
-    module: torch.nn.Module,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors = {
-        "model": module.state_dict(),
-        "objective": objective.state_dict(),
-        "optimizer": optimizer_tensors(optimizer),
-        "best": state.best_weights,
-        "generator": {"cpu": torch.get_rng_state()},
-    }
-    facts = {"epoch": state.epoch, "best": asdict(state.best) if state.best else None}
-    Checkpoint(tensors, facts).save(directory / CHECKPOINT)
-
-
-def _resume(
-    directory: Path,
-    module: torch.nn.Module,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-) -> State:
-    checkpoint = Checkpoint.load(directory / CHECKPOINT)
-    tensors, epoch = checkpoint.tensors, int(checkpoint.facts["epoch"])
-    try:
-        module.load_state_dict(tensors["model"])
-        objective.load_state_dict(tensors.get("objective", {}))
-        restore_optimizer(optimizer, tensors["optimizer"])
-        torch.set_rng_state(tensors["generator"]["cpu"])
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise TrainingError(f"{directory / CHECKPOINT} does not fit this run: {error}") from error
-    return State(epoch, Result(**checkpoint.facts["best"]), tensors["best"])
-
-
-def _bar(show: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[best]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not (show and console.is_terminal),
-    )

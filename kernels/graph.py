@@ -21,12 +21,20 @@ class CSRGraph:
         perm: The caller's edge at each CSR position, [E] int64; what belongs to an edge (a weight)
             is given in the caller's order and permuted by this.
         num_src: Number of source nodes M; equals N unless the graph is bipartite.
+        in_degree: Where this is a part of a graph: the degrees of its nodes in the whole one, as
+            GCN counts them (each node's own loop replaced by one), [N]. GCN's normalisation of an
+            unweighted graph takes them instead of the part's own.
+        importance: Where in-edges are a sample: by how much a node has more of them than are here,
+            [N]. GCN's sum over an unweighted graph is multiplied by it, which makes it an unbiased
+            estimate; means and softmaxes need no such factor.
     """
 
     rowptr: Tensor
     col: Tensor
     perm: Tensor
     num_src: int
+    in_degree: Tensor | None = None
+    importance: Tensor | None = None
     _transposed: ops.Transposed | None = field(default=None, init=False, repr=False)
     _gcn_norm: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
@@ -125,7 +133,8 @@ class CSRGraph:
         """GCN's scale [N] and self_weight [N] of the unweighted graph."""
         if self._gcn_norm is not None:
             return self._gcn_norm
-        value = torch.ops.graphstill.gcn_norm(self.rowptr, self.col, None, None, 1.0, True)
+        arguments = (self.rowptr, self.col, None, self.in_degree, 1.0, True)
+        value = torch.ops.graphstill.gcn_norm(*arguments)
         self._keep("_gcn_norm", value)
         return value
 
@@ -137,4 +146,7 @@ class CSRGraph:
     def to(self, device: torch.device | str) -> "CSRGraph":
         """Return the same graph on a device."""
         tensors = (t.to(device) for t in (self.rowptr, self.col, self.perm))
-        return CSRGraph(*tensors, num_src=self.num_src)
+        degree, importance = (
+            t if t is None else t.to(device) for t in (self.in_degree, self.importance)
+        )
+        return CSRGraph(*tensors, num_src=self.num_src, in_degree=degree, importance=importance)

@@ -200,3 +200,19 @@ def test_ctrl_c_can_be_resumed(tmp_path: Path) -> None:
     assert "the same command goes on from the last checkpoint" in " ".join(said.split())
     assert checkpoint.exists()
     assert "Traceback" not in said
+
+
+def test_unseen_nodes_are_reported_apart(tmp_path: Path) -> None:
+    settings = ["--inductive", "0.2", *TINY]
+    result = run("train", "--data", "digits", "--out", tmp_path / "teacher", "--json", *settings)
+    assert result.exit_code == 0, result.output
+    accuracy = json.loads(result.output)["accuracy"]
+    assert {"test_observed", "test_inductive", "production"} < set(accuracy)
+    student = ["distill", "--teacher", tmp_path / "teacher", "--model", "MLP", "--out"]
+    result = run(*student, tmp_path / "a", "--term", "none", *settings)
+    assert result.exit_code == 0, result.output
+    assert "accuracy train" in result.output
+    assert "test_inductive" in result.output
+    result = run(*student, tmp_path / "b", *TINY)  # the student would see what is held back
+    assert result.exit_code == 2
+    assert "use the same data and split seed" in " ".join(result.output.split())

@@ -27,6 +27,7 @@ from torch import Tensor
 from ...kernels import CSRGraph, edge_l1
 from ..data import Observed
 from ..errors import TapError
+from ..labels import label_loss
 from ..losses import Pass, Term, given
 from .structure import divergence, local_structure
 
@@ -38,6 +39,8 @@ class Alignahead(Term):
         shift: Which of the peer's layers teaches layer l: l + shift.
         features: Weight of Alignahead++'s features, mean over nodes of ‖h - h_peer‖² / width.
     """
+
+    over_edges = True
 
     def __init__(self, shift: int = 1, features: float = 0.0) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class DeepSupervision(Term):
         """Return the sum over layers of the mean over the training nodes."""
         labels = data.y[data.train]
         losses = [
-            F.cross_entropy(head(h[data.train]), labels)
+            label_loss(head(h[data.train]), labels)
             for head, h in zip(self.heads, student.layers, strict=True)
         ]
         return torch.stack(losses).sum()

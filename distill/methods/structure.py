@@ -47,6 +47,8 @@ class LSP(Term):
         https://arxiv.org/abs/2111.04964
     """
 
+    over_edges = True
+
     def __init__(self, kernel: Kernel = "rbf") -> None:
         super().__init__()
         self.kernel = kernel

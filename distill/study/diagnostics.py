@@ -113,7 +113,7 @@ def attention_maps(
     objective, own, taught = learnt(teacher, student, data, method, folder)
     with torch.no_grad():
         return {
-            name: term.attention(own.layers, taught.layers).tolist()
+            name: term.attention(own, taught).tolist()
             for name, term in objective.terms.items()
             if isinstance(term, LayerPairs) and isinstance(term.attention, Attention)
         }

@@ -112,7 +112,9 @@ def seconds_to_95(line: dict[str, Any]) -> float | None:
     if line.get("seconds_to_95") is not None:
         return line["seconds_to_95"]
     seconds, first, epochs = (line.get(name) for name in ("seconds", "epochs_to_95", "epochs"))
-    return None if None in (seconds, first, epochs) else seconds * first / epochs
+    if seconds is None or first is None or epochs is None:
+        return None
+    return seconds * first / epochs
 
 
 def _best_median(tests: _ByArm, data: str) -> float:

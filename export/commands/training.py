@@ -6,49 +6,102 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
+from . import budget as budgets
+from .console import AsJson, Data, Inductive, Root, SplitSeed, Threads, guarded, load_data, out
 
 if TYPE_CHECKING:
-    from ...distill import Architecture, NodeData, Run, TrainSettings
+    from ...distill import Architecture, BatchSettings, NodeData, Run, TrainSettings
+
+_NETWORK, _LEARNS, _TRAINING = "The network", "What it learns from the teacher", "Training"
+
+
+def _network(help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=_NETWORK)
+
+
+def _learns(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=_LEARNS)
+
+
+def _training(help: str) -> Any:
+    return typer.Option(help=help, rich_help_panel=_TRAINING)
+
+
+def _large(help: str, *names: str) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel="Large graphs")
+
 
 Model = Annotated[
-    str, typer.Option(help="GCN, GraphSAGE, GAT, GCNII, MLP, SharedGCN or SharedGCNII.")
+    str,
+    _network("GCN, GraphSAGE, GAT, GCNII, SharedGCN, SharedGCNII, or MLP, which sees no graph."),
 ]
-Hidden = Annotated[int, typer.Option(help="Width of the hidden layers.")]
-Layers = Annotated[int, typer.Option(help="Number of layers.")]
+Hidden = Annotated[int, _network("Width of the hidden layers.")]
+Layers = Annotated[int, _network("Number of layers; GCNII adds one before and one behind.")]
 Arguments = Annotated[
     list[str] | None,
-    typer.Option(
-        "--argument",
-        help="Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
+    _network(
+        "Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
         "may be repeated.",
+        "--argument",
     ),
 ]
-Out = Annotated[Path, typer.Option(help="Directory for the run; an interrupted one goes on there.")]
-Epochs = Annotated[int, typer.Option(help="Most epochs.")]
-Patience = Annotated[int, typer.Option(help="Epochs without a better one before stopping.")]
-Rate = Annotated[float, typer.Option(help="Learning rate of Adam.")]
-Decay = Annotated[float, typer.Option(help="Weight decay.")]
-InputDropout = Annotated[float, typer.Option(help="Dropout on the features in training.")]
-Int8 = Annotated[bool, typer.Option(help="Train with int8 weights simulated; it ends with such.")]
-Int8Features = Annotated[bool, typer.Option(help="Simulate int8 features too.")]
+Epochs = Annotated[int, _training("Most epochs, each one pass over the whole graph.")]
+Patience = Annotated[int, _training("Epochs without a better one before stopping.")]
+Rate = Annotated[float, _training("Learning rate of Adam.")]
+Decay = Annotated[float, _training("Weight decay.")]
+InputDropout = Annotated[float, _training("Share of features set to zero; 0.5 helps on Cora.")]
+Int8 = Annotated[bool, _training("Train with int8 weights simulated; it ends with such.")]
+Int8Features = Annotated[bool, _training("Simulate int8 features too.")]
 Protect = Annotated[
     str | None,
-    typer.Option(
-        help="LOW,HIGH: probabilities with which features of nodes with the fewest and the most "
+    _training(
+        "LOW,HIGH: probabilities with which features of nodes with the fewest and the most "
         "in-edges are left out of --int8-features."
     ),
 ]
-Select = Annotated[str, typer.Option(help="Best epoch by validation loss or accuracy.")]
+Select = Annotated[
+    str, _training("What makes an epoch the best on the validation nodes: loss, or metric.")
+]
 TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
-Seed = Annotated[int, typer.Option(help="Seed of initialisation and dropout.")]
+Seed = Annotated[int, _training("Seed of initialisation and dropout.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Directory for the run; an interrupted one goes on there.")
+]
+BatchSize = Annotated[
+    int | None,
+    _large(
+        "Train on sampled parts of the graph: nodes answered for in a step, over all "
+        "processes together. Without it every step is the whole graph.",
+    ),
+]
+NumNeighbors = Annotated[
+    str | None,
+    _large(
+        "With --batch-size: in-neighbours to sample of each node, a number for each layer, "
+        "nearest first: 15,10. -1 takes all. 10 for each layer if not given.",
+    ),
+]
+EvalBatchSize = Annotated[
+    int | None,
+    _large(
+        "With --batch-size: nodes at a time in evaluation, each with all its in-neighbours, "
+        "where the whole graph does not fit into memory. The answers are the same.",
+    ),
+]
+CheckpointSteps = Annotated[
+    int | None,
+    _large(
+        "With --batch-size: steps between checkpoints, where epochs are long.",
+    ),
+]
 
 
 def train(
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
+    out_dir: Out,
     data: Data = "digits",
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 256,
     num_layers: Layers = 2,
@@ -62,74 +115,93 @@ def train(
     int8_features: Int8Features = False,
     protect: Protect = None,
     select: Select = "loss",
+    batch_size: BatchSize = None,
+    num_neighbors: NumNeighbors = None,
+    eval_batch_size: EvalBatchSize = None,
+    checkpoint_steps: CheckpointSteps = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a network on labels, a teacher for example.
 
+    Epochs are chosen on the validation nodes; the test nodes are read once, at the end. `distill`
+    and `export` take the directory from here.
+
     graphstill train --data cora --root data --model GCN --hidden-channels 256 --argument
     dropout=0.5 --out runs/teacher
+
+    A graph that is too large to be trained on whole is trained on in sampled parts, by several
+    processes if you like:
+
+    torchrun --nproc-per-node 2 -m graphstill train --data cora --root data --batch-size 1024
+    --num-neighbors 15,10 --out runs/teacher
     """
     with guarded(f"the same command goes on from the last checkpoint in {out_dir}"):
         from ...distill import train as train_network
+        from ...distill.distributed import joined
 
         _set_threads(threads)
-        loaded = load_data(data, root, split_seed)
-        run = train_network(
-            _architecture(model, hidden_channels, num_layers, argument, loaded),
-            loaded,
-            _settings(
-                epochs,
-                patience,
-                lr,
-                weight_decay,
-                input_dropout,
-                select,
-                seed,
-                int8_weights=int8_weights,
-                int8_features=int8_features,
-                protect=_pair(protect),
-            ),
-            directory=out_dir,
+        batches = _batches(batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps)
+        settings = _settings(
+            epochs,
+            patience,
+            lr,
+            weight_decay,
+            input_dropout,
+            select,
+            seed,
+            int8_weights=int8_weights,
+            int8_features=int8_features,
+            protect=_pair(protect),
         )
-        _print_run(run, out_dir, as_json)
+        with joined() as workers:
+            loaded = workers.in_turn(lambda: load_data(data, root, split_seed, inductive))
+            architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
+            run = train_network(architecture, loaded, settings, batches=batches, directory=out_dir)
+            if workers.first:
+                _print_run(run, out_dir, as_json)
 
 
 def distill(
+    context: typer.Context,
     teacher: Annotated[Path, typer.Option(help="Run directory of the teacher.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the run.")],
+    out_dir: Out,
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 16,
     num_layers: Layers = 2,
     argument: Arguments = None,
-    alpha: Annotated[float, typer.Option(help="Weight of the teacher against the labels.")] = 0.9,
-    temperature: Annotated[float, typer.Option(help="Temperature of the logits.")] = 1.0,
+    alpha: Annotated[
+        float, _learns("Weight of the teacher's logits: 0 is labels alone, 1 the teacher alone.")
+    ] = 0.9,
+    temperature: Annotated[
+        float, _learns("Temperature of the logits; above 1 the unlikely classes count more.")
+    ] = 1.0,
     term: Annotated[
         list[str] | None,
-        typer.Option(help=f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
+        _learns(f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
     ] = None,
     control: Annotated[
         str | None,
-        typer.Option(help="untrained, shuffled: layers that know nothing, for comparison."),
+        _learns("Teach with layers that know nothing, for comparison: untrained or shuffled."),
     ] = None,
     initialise: Annotated[
         str | None,
-        typer.Option(
-            help="First weights of the student: pruned (cut out of the teacher; pruned=taylor "
+        _learns(
+            "First weights of the student: pruned (cut out of the teacher; pruned=taylor "
             "compares channels by gradients) or attention (of the network that is asked for, the "
             "one layer that absorbs most of the teacher)."
         ),
     ] = None,
     teacher_layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the teacher; may be repeated.")
+        list[str] | None,
+        _learns("Layer of the teacher; may be repeated; its hidden layers if not given."),
     ] = None,
-    student_layer: Annotated[
-        list[str] | None, typer.Option(help="Layer of the student; may be repeated.")
-    ] = None,
+    student_layer: Annotated[list[str] | None, _learns("The same of the student.")] = None,
     epochs: Epochs = 500,
     patience: Patience = 100,
     lr: Rate = 0.01,
@@ -139,9 +211,39 @@ def distill(
     int8_features: Int8Features = False,
     protect: Protect = None,
     select: Select = "loss",
+    batch_size: BatchSize = None,
+    num_neighbors: NumNeighbors = None,
+    eval_batch_size: EvalBatchSize = None,
+    checkpoint_steps: CheckpointSteps = None,
+    live_teacher: Annotated[
+        bool,
+        _large(
+            "With --batch-size: ask the teacher in every step, on what the student sees, "
+            "instead of looking its answers up.",
+            "--live-teacher",
+        ),
+    ] = False,
+    teacher_store: Annotated[
+        Path | None,
+        _large(
+            "With --batch-size: folder of the teacher's answers, for several students; "
+            "written where there is none, the run's own folder if not given."
+        ),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: AsJson = False,
+    budget: budgets.Budget = False,
+    max_parameters: budgets.MaxParameters = None,
+    max_latency_ms: budgets.MaxLatency = None,
+    max_bytes: budgets.MaxBytes = None,
+    trials: budgets.Trials = 20,
+    kinds: budgets.Kinds = "GCN,GraphSAGE,MLP",
+    depths: budgets.Depths = "2,3,4",
+    widths: budgets.Widths = "4,8,12,16,24,32,48,64,96,128",
+    latency_threads: budgets.LatencyThreads = 1,
+    rounds: budgets.Rounds = 5,
+    prepared: budgets.Prepared = False,
 ) -> None:
     """Distil a student from a trained teacher.
 
@@ -149,41 +251,93 @@ def distill(
     abkd=0.01. Layers are named by module path, `act#0` being the first call of `act`.
 
     graphstill distill --teacher runs/teacher --hidden-channels 16 --out runs/student
+
+    With --budget the student is searched: Optuna proposes kind, depth and width, whatever is too
+    large or too slow is put aside before training, and those that nothing beats are measured side
+    by side. Writes OUT/report.html, the best as OUT/student and OUT/bundle; exits with 1 if none is
+    within the limits. The same command goes on, and other limits use again what was trained.
+
+    graphstill distill --teacher runs/teacher --budget --max-latency-ms 0.5 --out runs/budget
+
+    With --batch-size the student is trained on sampled parts of the graph. The teacher still
+    answers for the whole graph, once; its answers are kept in runs/student/teacher and looked up by
+    node. torchrun --nproc-per-node 2 -m graphstill distill … shares the work among processes.
     """
     with guarded(f"the same command goes on from the last checkpoint in {out_dir}"):
         from ...distill import DistillSettings, distill as distill_student, load_run
+        from ...distill.distributed import joined
 
+        budgets.check_use(context, budget)
         _set_threads(threads)
-        taught = load_run(teacher)
-        loaded = load_data(data or taught.provenance["data"], root, split_seed)
-        run = distill_student(
-            taught,
-            _architecture(model, hidden_channels, num_layers, argument, loaded),
-            loaded,
-            _settings(
-                epochs,
-                patience,
-                lr,
-                weight_decay,
-                input_dropout,
-                select,
-                seed,
-                int8_weights=int8_weights,
-                int8_features=int8_features,
-                protect=_pair(protect),
-            ),
-            DistillSettings(
-                alpha=alpha,
-                temperature=temperature,
-                control=control,  # type: ignore[arg-type]
-                **_terms(term),
-                teacher_layers=tuple(teacher_layer) if teacher_layer else None,
-                student_layers=tuple(student_layer) if student_layer else None,
-                initialise=_initial(initialise),  # type: ignore[arg-type]
-            ),
-            directory=out_dir,
+        training = _settings(
+            epochs,
+            patience,
+            lr,
+            weight_decay,
+            input_dropout,
+            select,
+            seed,
+            int8_weights=int8_weights,
+            int8_features=int8_features,
+            protect=_pair(protect),
         )
-        _print_run(run, out_dir, as_json)
+        method = DistillSettings(
+            alpha=alpha,
+            temperature=temperature,
+            control=control,  # type: ignore[arg-type]
+            **_terms(term),
+            teacher_layers=tuple(teacher_layer) if teacher_layer else None,
+            student_layers=tuple(student_layer) if student_layer else None,
+            initialise=_initial(initialise),  # type: ignore[arg-type]
+        )
+        batches = _batches(
+            batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps, live_teacher
+        )
+        if batches is None and teacher_store is not None:
+            raise ValueError("--teacher-store goes with --batch-size")
+        if budget:
+            if batches is not None:
+                raise ValueError("--budget searches on the whole graph; leave --batch-size out")
+            taught = load_run(teacher)
+            loaded = load_data(data or taught.provenance["data"], root, split_seed, inductive)
+            budgets.search_student(
+                taught,
+                loaded,
+                training,
+                method,
+                out_dir,
+                as_json,
+                limits={
+                    "parameters": max_parameters,
+                    "latency_ms": max_latency_ms,
+                    "bytes": max_bytes,
+                },
+                space={
+                    "kinds": kinds,
+                    "depths": depths,
+                    "widths": widths,
+                    "arguments": dict(_argument(text) for text in argument or []),
+                },
+                measuring={"threads": latency_threads, "rounds": rounds, "prepared": prepared},
+                trials=trials,
+            )
+            return
+        with joined() as workers:
+            taught = load_run(teacher)
+            name = data or taught.provenance["data"]
+            loaded = workers.in_turn(lambda: load_data(name, root, split_seed, inductive))
+            run = distill_student(
+                taught,
+                _architecture(model, hidden_channels, num_layers, argument, loaded),
+                loaded,
+                training,
+                method,
+                batches=batches,
+                store=teacher_store,
+                directory=out_dir,
+            )
+            if workers.first:
+                _print_run(run, out_dir, as_json)
 
 
 def _terms(given: list[str] | None) -> dict[str, Any]:
@@ -211,6 +365,34 @@ def _initial(given: str | None) -> dict[str, str] | None:
             f"got {given!r}"
         )
     return {"kind": kind, **({"importance": importance} if equals else {})}
+
+
+def _batches(
+    batch_size: int | None,
+    num_neighbors: str | None,
+    num_layers: int,
+    eval_batch_size: int | None,
+    checkpoint_steps: int | None,
+    live_teacher: bool = False,
+) -> "BatchSettings | None":
+    """Return how to train on parts of the graph, None where --batch-size is not given."""
+    from ...distill import BatchSettings
+
+    if batch_size is None:
+        if num_neighbors or eval_batch_size or checkpoint_steps or live_teacher:
+            raise ValueError("sampling needs --batch-size: how many nodes a step answers for")
+        return None
+    try:
+        counts = [int(count) for count in num_neighbors.split(",")] if num_neighbors else None
+    except ValueError:
+        raise ValueError(f"--num-neighbors takes 15,10, got {num_neighbors!r}") from None
+    return BatchSettings(
+        batch_size=batch_size,
+        num_neighbors=tuple(counts or [10] * num_layers),
+        eval_batch_size=eval_batch_size,
+        checkpoint_steps=checkpoint_steps,
+        teacher="live" if live_teacher else "stored",
+    )
 
 
 def _set_threads(threads: int | None) -> None:
@@ -284,7 +466,9 @@ def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
         print(json.dumps({"run": str(directory), **facts}, indent=2))
         return
     accuracy = ", ".join(f"{name} {100 * value:.2f} %" for name, value in run.accuracy.items())
+    metric = run.provenance["metric"]
     out.print(
-        f"{run.architecture.name}, {parameters:,} parameters: {accuracy}; kept in {directory}",
+        f"{run.architecture.name}, {parameters:,} parameters: {metric} {accuracy}; kept in "
+        f"{directory}",
         highlight=False,
     )

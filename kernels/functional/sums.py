@@ -208,12 +208,15 @@ def gcn_norm(
     """Compute GCN's normalisation: scale [N] and self_weight [N], for `spmm`.
 
     Formula and reference are those of `reference.gcn_norm`; weight is in the order of `edge_index`
-    and may require a gradient.
+    and may require a gradient. A part of a graph that knows the whole one's degrees is normalised
+    by them.
     """
     if weight is not None:
         weight, dtype = csr_order(graph, weight, weight.dtype), weight.dtype
-    elif in_degree is None and add_self_loops and dtype == torch.float32:
-        return graph.gcn_norm
+    elif in_degree is None and add_self_loops:
+        if dtype == torch.float32:
+            return graph.gcn_norm
+        in_degree = None if graph.in_degree is None else graph.in_degree.to(dtype)
     arguments = (graph.rowptr, graph.col, weight, in_degree, fill_value, add_self_loops)
     trained = weight is not None and weight.requires_grad and torch.is_grad_enabled()
     if trained or dtype != torch.float32:

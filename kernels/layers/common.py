@@ -112,12 +112,17 @@ class SymmetricNorm(torch.nn.Module):
             add_self_loops=self.add_self_loops,
             dtype=x.dtype,
         )
+        dst_scale = scale
+        if graph.importance is not None and edge_weight is None:
+            more = graph.importance.to(scale.dtype)
+            # the node's own share stays 1, also where its own loop is among the sampled edges
+            dst_scale, self_weight = scale * more, self_weight - 1 + 1 / more
         return functional.spmm(
             graph,
             x,
             edge_weight,
             src_scale=scale,
-            dst_scale=scale if factor == 1.0 else factor * scale,
+            dst_scale=dst_scale if factor == 1.0 else factor * dst_scale,
             self_weight=self_weight if self.add_self_loops else None,
             bias=bias,
             residual=residual,

@@ -23,6 +23,7 @@ from graphstill.distill import (
     fingerprint,
     observe,
 )
+from graphstill.distill.distiller import observed
 from graphstill.distill.methods import FitNet, abkd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,8 +130,11 @@ def test_a_distiller_looks_up_by_global_id(batch: Data, tmp_path: Path) -> None:
     part = Data(x=batch.x[n_id], edge_index=edge_index, y=batch.y[n_id], n_id=n_id, batch_size=2)
     losses = distiller(part)
     own = Pass(student(part.x, part.edge_index))
-    wanted = LogitKD()(own, Pass(whole.logits[n_id]), None)  # type: ignore[arg-type]
+    seeds = Pass(whole.logits[n_id[:2]])
+    wanted = LogitKD()(own.first(2), seeds, observed(part, C))
     torch.testing.assert_close(losses["logits"], wanted)
+    in_memory = Distiller(Role(student, ["act#0"]), distiller.objective, whole)
+    torch.testing.assert_close(in_memory(part), losses)
     del part.n_id
     with pytest.raises(DataError, match="no n_id"):
         distiller(part)
@@ -173,9 +177,11 @@ def test_wrong_batches_and_teachers_say_what_is_wrong(batch: Data) -> None:
     batch.y[3] = C
     with pytest.raises(DataError, match=r"labels must be in \[0, 4\), got 0 to 4"):
         distiller(batch)
+    batch.y[3], mask = 0, batch.train_mask
     del batch.train_mask
     with pytest.raises(DataError, match="batch_size or train_mask"):
         distiller(batch)
+    batch.train_mask = mask
     part = Role(teacher, feed=lambda m, b: m(b.x, b.edge_index)[:5])
     with pytest.raises(TrainingError, match="answered for 5 nodes, the student for 40"):
         Distiller(Role(student), objective(), part)(batch)

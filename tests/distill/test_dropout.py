@@ -105,6 +105,14 @@ def test_sparse_features_lose_words_in_training() -> None:
     assert F.dropout(x, 0.5, training=False) is x
 
 
+def test_rows_of_sparse_features_are_those_of_dense_ones() -> None:
+    x, rows = bag_of_words().x, torch.tensor([8, 4, 4, 0])
+    eye = torch.eye(x.shape[1])
+    part = SparseFeatures.of(x).rows(rows)
+    torch.testing.assert_close(F.linear(part, eye), x[rows])
+    assert part.to("cpu").shape == (4, 40)
+
+
 def test_what_does_not_begin_with_a_linear_layer_is_told_so() -> None:
     with pytest.raises(TypeError, match=r"begin with a linear layer, this network with relu"):
         torch.relu(SparseFeatures.of(torch.eye(3)))  # type: ignore[arg-type]

@@ -154,11 +154,18 @@ def test_a_pyg_object_with_relations(data: RelationalData) -> None:
     assert len(taken.split.val) == 40
 
 
-def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
+def with_strangers(data: RelationalData) -> RelationalData:
+    """Return the data with every fifth node without a class, and in none of the sets."""
     y = data.y.clone()
     y[::5] = -1
-    y[data.split.train] = data.y[data.split.train]
-    some = RelationalData("some", data.x, data.edge_index, y, data.split, edge_type=data.edge_type)
+    parts = (data.split.train, data.split.val, data.split.test)
+    split = Split(*(nodes[nodes % 5 != 0] for nodes in parts))
+    return RelationalData("some", data.x, data.edge_index, y, split, edge_type=data.edge_type)
+
+
+def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
+    some = with_strangers(data)
+    y = some.y
     assert data.observed().asked is None
     asked = some.observed().asked
     assert asked is not None
@@ -170,9 +177,8 @@ def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
 
 
 def test_nodes_without_a_class_are_in_no_split(data: RelationalData) -> None:
-    y = data.y.clone()
-    y[::5] = -1
-    some = RelationalData("some", data.x, data.edge_index, y, data.split, edge_type=data.edge_type)
+    some = with_strangers(data)
+    y = some.y
     for kind in ({"kind": "fractions"}, {"kind": "per-class", "train": 3, "val": 3}):
         study = StudySettings.model_validate(
             {

@@ -27,6 +27,7 @@ from graphstill.distill import (
     train,
     training,
 )
+from graphstill.distill.directory import claim
 from graphstill.distill.methods.settings import ABKDSetting, R2Setting, STRIDESetting
 
 SAGE = Architecture(
@@ -224,3 +225,16 @@ def test_training_in_bfloat16_learns_and_keeps_float32_weights(data: NodeData) -
     student = distill(teacher, gcn, data, settings, method, progress=False)
     assert student.accuracy["test"] > 0.8
     assert all(p.dtype == torch.float32 for p in student.module.parameters())
+
+
+def test_a_setting_that_there_was_no_word_for_was_off(tmp_path: Path) -> None:
+    before = {"train": {"lr": 0.1}, "terms": [{"term": "abkd"}]}
+    claim(tmp_path, before)
+    claim(tmp_path, {"train": {"lr": 0.1, "int8": False}, "terms": [{"term": "abkd", "cap": None}]})
+    for other in (
+        {"train": {"lr": 0.1, "int8": True}, "terms": [{"term": "abkd"}]},
+        {"train": {"lr": 0.1}, "terms": []},
+        {"train": {}, "terms": [{"term": "abkd"}]},
+    ):
+        with pytest.raises(TrainingError, match="other settings"):
+            claim(tmp_path, other)
