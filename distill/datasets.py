@@ -22,7 +22,7 @@ from torch_geometric.utils import to_undirected
 from . import graph_sets, ogb
 from .data import NodeData
 from .errors import DataError
-from .heterogeneous import HGB, HeteroNodeData, hgb
+from .heterogeneous import HGB, HeteroNodeData, hgb, mag
 from .raw_files import cache_folder, copy_changed, find_raw
 from .relational import ENTITIES, RelationalData, entities
 from .splits import Split, per_class_name
@@ -48,6 +48,7 @@ _WITH_SPLIT: dict[str, Callable[[str | os.PathLike[str] | None], NodeData]] = {
     "twitch": graph_sets.twitch,
     "ogbn-arxiv": ogb.arxiv,
     "ogbn-products": ogb.products,
+    "ogbn-mag": mag,
 }
 
 NAMES = ("digits", *_PYG, *ENTITIES, *HGB, *_WITH_SPLIT)

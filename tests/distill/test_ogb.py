@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from cases import DATA, needs_data
-from graphstill.distill import DataError, load, ogb
+from graphstill.distill import (
+    DataError,
+    HeteroNodeData,
+    TrainSettings,
+    fitting,
+    load,
+    ogb,
+    train,
+)
 
 # as published, but small
 NODES = {"author": 4, "field_of_study": 3, "institution": 2, "paper": 6}
@@ -115,6 +123,18 @@ def test_mag(tmp_path: Path) -> None:
     assert data["paper"].y.tolist() == [0, 1, 2, 0, 1, 2]
     assert data["paper"].val_mask.nonzero().tolist() == [[1]]
     assert "x" not in data["author"]
+    loaded = load("ogbn-mag", tmp_path)
+    assert isinstance(loaded, HeteroNodeData)
+    assert (loaded.target, loaded.num_classes) == ("paper", 3)
+    assert len(loaded.edge_index) == 2 * len(RELATIONS) - 1  # citations are undirected
+    assert loaded.split.val.tolist() == [1]
+    run = train(
+        fitting(loaded, "HeteroRGCN", 4, 2, {"embedding": 3}),
+        loaded,
+        TrainSettings(epochs=2),
+        progress=False,
+    )
+    assert run.architecture.arguments["num_nodes"].keys() == NODES.keys() - {"paper"}
 
 
 def test_without_a_root_it_is_downloaded_once(
