@@ -161,6 +161,7 @@ def test_gcn_on_sampled_edges_is_right_on_average(graph: CSRGraph, dtype: torch.
     assert bool(((drawn.mean(dim=0) - whole).abs() <= 5 * error + 1e-5).all())
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
 def test_rows_of_sparse_features_are_those_of_dense_ones() -> None:
     dense = torch.randn(9, 5) * (torch.rand(9, 5) < 0.4)
     dense[3] = 0
