@@ -29,11 +29,15 @@ def claim(directory: Path, settings: dict[str, Any]) -> None:
     """Write the settings, or make sure that the directory holds a run with the same ones."""
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     path = directory / SETTINGS
-    if path.is_file() and not agrees(_read(path), json.loads(text)):
+    there = _read(path) if path.is_file() else None
+    if path.is_file() and not agrees(there, json.loads(text)):
+        differ = _differences(there, json.loads(text))
         raise TrainingError(
-            f"{directory} holds a run with other settings (see {path}); "
-            "choose another directory, or remove this one"
+            f"{directory} holds a run with other settings: {'; '.join(differ)}. Choose another "
+            f"directory, or remove this one (its settings are in {path})"
         )
+    for left in directory.glob("*.partial"):  # of a run that was killed while it wrote
+        left.unlink()
     write_in_one_step(path, text.encode())
 
 
@@ -57,6 +61,17 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except json.JSONDecodeError:
         return None
+
+
+def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Return what differs between two trees of settings, by path."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [f"{name} is {there} there, {here} here"]
+    found = []
+    for key in sorted(there.keys() | here.keys()):
+        path = f"{name}.{key}" if name else key
+        found += _differences(there.get(key), here.get(key), path)
+    return found
 
 
 def record(

@@ -87,16 +87,18 @@ def fit(
     int8 = simulated(module, settings)
     optimizer = adam(module, objective, settings)
     torch.manual_seed(settings.seed)
+    whole = data if batches and batches.eval_batch_size else data.to(device_of(module))
+    seen = data if batches else whole
+    feed = _feed(seen, settings, batches, workers, everyone=teacher is not None)
     journal = Journal(module, objective, optimizer, directory, workers, int8)
     facts = {} if batches is None else {"batches": batches.model_dump(mode="json")}
     finished = journal.start({"train": settings.model_dump(), **facts, **(describe or {})})
     if finished is not None:
         return finished
-    whole = data if batches and batches.eval_batch_size else data.to(device_of(module))
-    seen = data if batches else whole
-    feed = _feed(seen, settings, batches, workers, everyone=teacher is not None)
     distiller = Distiller(student, objective, teacher, precision=getattr(torch, settings.precision))
-    trained, state = workers.together(distiller), journal.state
+    state = journal.state
+    example = feed.batch(state.epoch, state.step).to(device_of(module)) if batches else whole
+    trained = workers.together(distiller, example)
     often = batches.checkpoint_steps if batches else None
     with shown(progress and workers.first) as bar:
         task = bar.add_task("training", total=settings.epochs, best="")
