@@ -63,6 +63,10 @@ class NodeData:
         for nodes in (self.split.train, self.split.val, self.split.test):
             check_labels(self.y[nodes], self.num_classes)
         fitting_metric(self.metric, self.y, self.num_classes)
+        if self.y.dim() == 2 and self.y.shape[1] != self.num_classes:
+            raise DataError(
+                f"{self.y.shape[1]} labels need as many class_names, got {self.num_classes}"
+            )
         if self.batch is not None and self.batch.shape != (self.num_nodes,):
             raise DataError(f"batch must be [{self.num_nodes}], got {list(self.batch.shape)}")
 

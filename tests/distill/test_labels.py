@@ -131,6 +131,7 @@ def test_yes_and_no_become_numbers() -> None:
     ("changes", "said"),
     [
         ({"y": several().y * 2}, "must be 0 or 1, got 2"),
+        ({"class_names": ["a", "b"]}, "11 labels need as many class_names, got 2"),
         ({"metric": "accuracy"}, "several labels per node cannot be measured by accuracy"),
         ({"y": digits().y, "metric": "micro-f1"}, "one of 10 classes cannot be measured by micro"),
         ({"y": digits().y, "metric": "roc-auc"}, "one of 10 classes cannot be measured by roc"),
