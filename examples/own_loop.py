@@ -64,11 +64,8 @@ accelerate(teacher)
 accelerate(student)
 
 loader = NeighborLoader(data, [10, 10, 10], input_nodes=labelled, batch_size=100, shuffle=True)
-train(
-    Distiller(Role(teacher, feed=on_graph), Objective({"labels": (1.0, Supervised())})),
-    loader,
-    epochs=30,
-)
+labels = Objective({"labels": (1.0, Supervised())})
+train(Distiller(Role(teacher, feed=on_graph), labels), loader, epochs=30)
 
 with tempfile.TemporaryDirectory() as folder:
     taps = ["act#0", "act#1"]

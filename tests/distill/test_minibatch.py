@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def student(teacher: Run, data: NodeData, folder: Path | None = None, **changes:
     )
 
 
+@pytest.fixture(scope="module")
+def whole(data: NodeData, teacher: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student's run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    student(teacher, data, folder)
+    return folder
+
+
 class Stop(Exception):
     pass
 
@@ -106,9 +115,13 @@ def test_batches_train_a_teacher_that_is_right(teacher: Run) -> None:
 
 @pytest.mark.parametrize("steps", [1, 5, 8, 14])
 def test_an_interrupted_run_ends_with_the_same_bits(
-    data: NodeData, teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    data: NodeData,
+    teacher: Run,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
 ) -> None:
-    whole = student(teacher, data, tmp_path / "whole")
     original, done = training._step, []
 
     def step(*arguments: object) -> object:
@@ -120,11 +133,10 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(training, "_step", step)
         with pytest.raises(Stop):
-            student(teacher, data, tmp_path / "cut")
+            student(teacher, data, tmp_path)
     torch.rand(7)  # the generator is somewhere else by now
-    resumed = student(teacher, data, tmp_path / "cut")
-    assert bits(tmp_path / "whole") == bits(tmp_path / "cut")
-    assert whole.accuracy == resumed.accuracy
+    student(teacher, data, tmp_path)
+    assert bits(tmp_path) == bits(whole)
 
 
 # what a fresh process does, told by settings alone
@@ -253,15 +265,14 @@ def test_processes_agree_where_parameters_take_no_part(
 
 
 def test_batches_change_neither_evaluation_nor_stored_answers(
-    data: NodeData, teacher: Run, tmp_path: Path
+    data: NodeData, teacher: Run, whole: Path, tmp_path: Path
 ) -> None:
-    whole = student(teacher, data, tmp_path / "whole")
-    parts = student(teacher, data, tmp_path / "parts", eval_batch_size=500)
-    assert whole.accuracy == parts.accuracy
+    parts = student(teacher, data, tmp_path, eval_batch_size=500)
+    assert parts.accuracy == load_run(whole).accuracy
     for name in ("logits", "layer0"):
-        stored = (np.load(tmp_path / run / "teacher" / f"{name}.npy") for run in ("whole", "parts"))
+        stored = (np.load(run / "teacher" / f"{name}.npy") for run in (whole, tmp_path))
         np.testing.assert_allclose(*stored, rtol=1e-4, atol=1e-5)
-    lines = (tmp_path / run / "metrics.jsonl" for run in ("whole", "parts"))
+    lines = (run / "metrics.jsonl" for run in (whole, tmp_path))
     for a, b in zip(*(path.read_text().splitlines() for path in lines), strict=True):
         assert json.loads(a) == pytest.approx(json.loads(b), rel=1e-3)
 
@@ -367,14 +378,14 @@ def test_other_terms_see_seeds_alone(data: NodeData) -> None:
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_lost(
-    data: NodeData, teacher: Run, tmp_path: Path
+    data: NodeData, teacher: Run, whole: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="num_neighbors has 1 numbers, GCN has 2 layers"):
         student(teacher, data, tmp_path / "a", num_neighbors=(5,))
     with pytest.raises(ValueError, match="or -1 for all"):
         BatchSettings(num_neighbors=(0,))
     assert not (tmp_path / "a").exists()
-    student(teacher, data, tmp_path / "a")
+    shutil.copytree(whole, tmp_path / "a")
     kept = bits(tmp_path / "a")
     with pytest.raises(TrainingError, match=r"batches\.batch_size is 400 there, 200 here"):
         student(teacher, data, tmp_path / "a", batch_size=200)

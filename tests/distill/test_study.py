@@ -93,7 +93,7 @@ def test_every_run_is_diagnosed(finished: tuple[Path, list[dict[str, Any]]]) -> 
     }
     one = found["ABKD"]["students"][0]
     assert one["accuracy"] == pytest.approx(by["ABKD", 0]["test"], rel=1e-5)
-    assert sum(one["degree"]["nodes"]) == sum(one["class"]["nodes"]) == 1079
+    assert sum(one["degree"]["nodes"]) == sum(one["class"]["nodes"]) == 1078
     assert len(found["peers"]["students"]) == 2
     # each of the teacher's two hidden layers spreads 1 over the student's two
     np.testing.assert_allclose(np.sum(found["ABKD"]["attention"]["abkd"], axis=1), 1, rtol=1e-5)
