@@ -4,6 +4,7 @@ from . import methods
 from .batches import BatchSettings, NeighborLoader
 from .data import NodeData, Observed, Split
 from .datasets import digits, load
+from .distillation import DistillSettings, distill
 from .distiller import Distiller, Role, observe
 from .errors import DataError, TapError, TrainingError
 from .evaluate import accuracies, agreement, predict
@@ -16,7 +17,7 @@ from .many_graphs import join
 from .models import Architecture, build, call, fitting, hidden_layers, parameters_of
 from .online import Peer, fit_together
 from .relational import RelationalData
-from .runs import DistillSettings, Run, distill, load as load_run, train
+from .runs import Run, load as load_run, train
 from .sampler import NeighborSampler, Sample
 from .selection import Result, TrainSettings
 from .single import one_layer_of

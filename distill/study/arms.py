@@ -8,10 +8,11 @@ from typing import Any
 
 from ..data import NodeData
 from ..datasets import load
+from ..distillation import DistillSettings, distill
 from ..groups import OnlineSettings, train_together
 from ..many_graphs import largest_component_of
 from ..models import Architecture, fitting, parameters_of
-from ..runs import SUMMARY, DistillSettings, Run, distill, load as load_run, train
+from ..runs import SUMMARY, Run, load as load_run, train
 from ..selection import TrainSettings
 from .curves import reached, read_curves
 from .diagnostics import brief, diagnose, read_diagnostics

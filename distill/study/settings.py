@@ -10,11 +10,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..data import NodeData
+from ..distillation import DistillSettings
 from ..errors import StudyError
 from ..groups import OnlineSettings
 from ..labels import HIDDEN
 from ..relational import own_test_name
-from ..runs import DistillSettings
 from ..selection import TrainSettings
 from ..splits import Split, per_class_name
 
