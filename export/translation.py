@@ -13,7 +13,6 @@ from onnxscript import opset18 as standard
 from onnxscript.values import Op, Opset
 
 from .bodies import DOMAIN
-from .errors import ExportError
 from .relational import relation_products
 
 _IDS = ("I", ["tensor(int64)"], "positions and ids")
@@ -135,13 +134,14 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
         row_t=None,
         perm_t=None,
     ):
-        scales = (src_scale, dst_scale, self_weight)
         if weight is not None and len(weight.shape) == 2:
-            if any(scale is not None for scale in scales):
-                raise ExportError("weights per head together with scales have no ONNX form")
-            out = op["spmm_heads"](rowptr, col, x, weight, reduce=reduce)
+            u = _scaled(x, src_scale)
+            out = op["spmm_heads"](rowptr, col, u, weight, reduce=reduce)
+            out = out if self_weight is None else standard.Add(out, _scaled(u, self_weight))
+            out = _scaled(out, dst_scale)
             out = out if bias is None else standard.Add(out, bias)
         else:
+            scales = (src_scale, dst_scale, self_weight)
             out = op["spmm"](rowptr, col, x, weight, *scales, bias, reduce=reduce)
         # these two are not part of the node: ONNX has operators for them
         if residual is not None:
@@ -200,6 +200,13 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
         ops.relational_csr.default: relational_csr,
         ops.relation_products.default: relation_products,
     }
+
+
+def _scaled(x, scale):
+    """Write the product of each row with a factor of its own, if there is one."""
+    if scale is None:
+        return x
+    return standard.Mul(standard.Unsqueeze(scale, standard.Constant(value_ints=[1])), x)
 
 
 def check_against_schema(node: onnx.NodeProto) -> None:

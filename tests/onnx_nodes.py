@@ -24,6 +24,7 @@ threads = pytest.mark.parametrize("threads", [1, 2])
 
 _TYPES = {
     torch.float32: onnx.TensorProto.FLOAT,
+    torch.int8: onnx.TensorProto.INT8,
     torch.int32: onnx.TensorProto.INT32,
     torch.int64: onnx.TensorProto.INT64,
 }
@@ -53,7 +54,7 @@ def run(
         name: helper.make_tensor_value_info(name, _TYPES[t.dtype], [None] * t.dim())
         for name, t in inputs.items()
     }
-    rank = 1 if node.op_type in ("csr", "gcn_norm") else 2
+    rank = 1 if node.op_type in ("csr", "edge_rows", "gcn_norm", "relational_csr") else 2
     outputs = [
         helper.make_tensor_value_info(name, _FORMAL_TYPES[formal.type_str], [None] * rank)
         for name, formal in zip(node.output, SCHEMAS[node.op_type].outputs, strict=False)

@@ -26,9 +26,9 @@ void EdgeSoftmax::compute(const Context& context) const {
   require(!own || own.size() == rows.count * heads, "own needs a score per node and head");
   float* out = context.output<float>(0, {edges, heads});
   float* own_out = own ? context.output<float>(1, {rows.count, heads}) : nullptr;
-  const softmax::Operands operands{rows.rowptr, score.data, out, heads, own_out ? own.data : nullptr,
-                                   own_out};
-  require(!own || own_out, "own scores need an output of their own");
+  // an empty output may have no address
+  require(!own || own_out || own.size() == 0, "own scores need an output of their own");
+  const softmax::Operands operands{rows.rowptr, score.data, out, heads, own.data, own_out};
   rows.parallel_for(context,
                     [&](int64_t begin, int64_t end) { softmax::run_rows(operands, begin, end); });
 }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric import nn as pyg
 
+from graphstill import kernels
 from graphstill.export import check_parity, export
 from graphstill.serve import InputError, Session
 
@@ -122,3 +123,41 @@ def test_a_relation_out_of_range_is_refused(relation: int, tmp_path: Path) -> No
         Session(bundle)(inputs)
     with pytest.raises(Exception, match="out of"):
         Session(bundle, native=False)(inputs)
+
+
+class Operators(torch.nn.Module):
+    """A module that calls operators itself: features of edges decide who is listened to."""
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        graph = kernels.CSRGraph.from_edge_index(edge_index, x.size(0))
+        score = edge_attr + kernels.sddmm(graph, x, x, heads=6)
+        attention, node = kernels.edge_softmax(graph, score), x.detach()[:, 0].abs()
+        out = kernels.spmm(graph, x, attention, src_scale=node, dst_scale=node, self_weight=node)
+        return out + kernels.spmm(graph, x, attention, bias=x.new_ones(12), reduce="mean")
+
+
+def test_operators_called_by_a_module(tmp_path: Path) -> None:
+    module = Operators()
+    bundle = export(module, named({"edge_attr": ATTRIBUTES}), tmp_path / "b")
+    report = check_parity(module, bundle)
+    assert report.ok, report.failures
+    assert bundle.manifest.hops == 1
+
+
+class Quantised(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.rand(12))
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        graph = kernels.CSRGraph.from_edge_index(edge_index, x.size(0))
+        return kernels.spmm_int8(graph, x, self.scale, reduce="mean")
+
+
+def test_sums_of_integers_are_the_same_everywhere(tmp_path: Path) -> None:
+    module, x = Quantised(), torch.randint(-128, 128, (9, 12)).to(torch.int8)
+    bundle = export(module, (x, EDGES), tmp_path / "b")
+    wanted = module(x, EDGES).detach().numpy()
+    for native in (True, False):
+        got = Session(bundle, native=native)(x=x.numpy(), edge_index=EDGES.numpy())["logits"]
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
