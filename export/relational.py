@@ -3,6 +3,8 @@
 ONNX Runtime's own products are the fastest there are, and prepare constant matrices when a file is
 loaded. So rows, which are sorted by relation, are split, multiplied and joined again.
 """
+# what onnxscript's operators return while they are traced is typed as what it may be outside
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
 
 from collections.abc import Sequence
 from typing import Any

@@ -3,6 +3,8 @@
 The schemas are the operators' formal signatures in ONNX, version 1. What a signature means is said
 in `kernels.reference`; `bodies` says it in standard ONNX operators.
 """
+# what onnxscript's operators return while they are traced is typed as what it may be outside
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
 
 from collections.abc import Callable
 
@@ -145,7 +147,7 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
             out = op["spmm"](rowptr, col, x, weight, *scales, bias, reduce=reduce)
         # these two are not part of the node: ONNX has operators for them
         if residual is not None:
-            out = standard.Add(out, residual)  # type: ignore[reportArgumentType]
+            out = standard.Add(out, residual)
         after = {"none": lambda y: y, "relu": standard.Relu, "elu": standard.Elu}
         return after[activation](out)
 
