@@ -5,15 +5,15 @@ in `kernels.reference`; `bodies` says it in standard ONNX operators.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import onnx
 import torch
 from onnx.defs import OpSchema
-from onnxscript import opset18 as standard
 from onnxscript.values import Op, Opset
 
 from .bodies import DOMAIN
-from .relational import relation_products
+from .relational import relation_products, standard
 
 _IDS = ("I", ["tensor(int64)"], "positions and ids")
 _COLUMNS = ("C", ["tensor(int32)"], "source ids")
@@ -103,7 +103,7 @@ SCHEMAS = {
 def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
     """Return torch's `custom_translation_table` for our operators."""
     opset = Opset(DOMAIN, 1)
-    op = {name: Op(opset, name, schema) for name, schema in SCHEMAS.items()}
+    op: dict[str, Any] = {name: Op(opset, name, schema) for name, schema in SCHEMAS.items()}
 
     def csr(edge_index, num_src, num_dst):
         return op["csr"](edge_index, num_src, num_dst)
@@ -145,7 +145,7 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
             out = op["spmm"](rowptr, col, x, weight, *scales, bias, reduce=reduce)
         # these two are not part of the node: ONNX has operators for them
         if residual is not None:
-            out = standard.Add(out, residual)  # type: ignore[reportArgumentType]
+            out = standard.Add(out, residual)
         after = {"none": lambda y: y, "relu": standard.Relu, "elu": standard.Elu}
         return after[activation](out)
 
