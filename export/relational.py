@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import onnx
-from onnxscript import opset18 as standard
+from onnxscript import opset18
+
+# its annotations are those of scripts; what torch translates are values of its own
+standard: Any = opset18
 
 
 def relation_products(x: Any, sizes: Any, weight: Any) -> Any:

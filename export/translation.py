@@ -7,15 +7,15 @@ in `kernels.reference`; `bodies` says it in standard ONNX operators.
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
 
 from collections.abc import Callable
+from typing import Any
 
 import onnx
 import torch
 from onnx.defs import OpSchema
-from onnxscript import opset18 as standard
 from onnxscript.values import Op, Opset
 
 from .bodies import DOMAIN
-from .relational import relation_products
+from .relational import relation_products, standard
 
 _IDS = ("I", ["tensor(int64)"], "positions and ids")
 _COLUMNS = ("C", ["tensor(int32)"], "source ids")
@@ -105,7 +105,7 @@ SCHEMAS = {
 def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
     """Return torch's `custom_translation_table` for our operators."""
     opset = Opset(DOMAIN, 1)
-    op = {name: Op(opset, name, schema) for name, schema in SCHEMAS.items()}
+    op: dict[str, Any] = {name: Op(opset, name, schema) for name, schema in SCHEMAS.items()}
 
     def csr(edge_index, num_src, num_dst):
         return op["csr"](edge_index, num_src, num_dst)
