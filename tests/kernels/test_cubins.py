@@ -94,7 +94,7 @@ def test_a_tile_that_is_too_large_spills() -> None:
     assert any(kernel["stack"] > 0 for kernel in found)
 
 
-@pytest.mark.slow
+@pytest.mark.sweep
 @pytest.mark.parametrize("width", [32, 64, 128, 256])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_all_that_may_be_tuned_compiles_without_spills_and_loads_wide(
