@@ -1,4 +1,4 @@
-"""What `kernels.py` measures: each operator and layer in every row's own way."""
+"""What `kernels.py` and `gpu.py` measure: each operator and layer in every row's own way."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def target(
     torch.manual_seed(0)
     num_nodes = int(inputs["num_nodes"])
     graph = {
-        name: torch.from_numpy(inputs[name]).to(device) for name in inputs if name != "num_nodes"
+        name: torch.as_tensor(inputs[name]).to(device) for name in inputs if name != "num_nodes"
     }
     x = torch.randn(num_nodes, width).to(device)
     function = BUILDERS[kind](graph, num_nodes, width, kind, peer)
@@ -65,15 +65,21 @@ def _aggregation(
         return lambda x: torch.nn.functional.embedding_bag(csr.col, x, bags, mode="sum")
     if peer == "CuPy CSR":
         return _cupy(CSRGraph.from_edge_index(edge_index, num_nodes))
+    if peer.startswith("cuSPARSE"):
+        from cusparse import aggregation
+
+        return aggregation(CSRGraph.from_edge_index(edge_index, num_nodes), kind, peer)
     if peer == "embedding_bag":
         csr = CSRGraph.from_edge_index(edge_index, num_nodes)
         offsets = csr.rowptr.int()
         return lambda x: torch.nn.functional.embedding_bag(
-            csr.col, x, offsets, mode="sum", include_last_offset=True
+            csr.col, x, offsets, mode=kind, include_last_offset=True
         )
     if peer in ("torch CSR", "torch COO"):
-        ones = torch.ones(edge_index.shape[1], device=edge_index.device)
-        coo = torch.sparse_coo_tensor(edge_index.flip(0), ones, (num_nodes, num_nodes)).coalesce()
+        values = torch.ones(edge_index.shape[1], device=edge_index.device)
+        if kind == "mean":
+            values /= edge_index[1].bincount(minlength=num_nodes)[edge_index[1]]
+        coo = torch.sparse_coo_tensor(edge_index.flip(0), values, (num_nodes,) * 2).coalesce()
         matrix = coo if peer == "torch COO" else coo.to_sparse_csr()
         return lambda x: torch.sparse.mm(matrix, x)
     if peer == "PyG CSR":
@@ -114,12 +120,32 @@ def _pyg(layer: Any, edge_index: Any, num_nodes: int, width: int, peer: str) -> 
     return lambda x: layer(x, edge_index)
 
 
+def _alone(graph: Any, num_nodes: int, width: int, kind: str) -> Callable[..., Any]:
+    """Return an attention operator without the products of its layer."""
+    import torch
+
+    from graphstill import kernels
+
+    csr = kernels.CSRGraph.from_edge_index(graph["edge_index"], num_nodes)
+    _ = csr.transposed  # part of preparing
+    device = graph["edge_index"].device
+    scores = torch.randn(2, num_nodes, HEADS).to(device)
+    att = torch.randn(HEADS, width // HEADS).to(device)
+    return {
+        "gat": lambda x: kernels.gat(csr, x, *scores),
+        "gatv2": lambda x: kernels.gatv2(csr, x, x, att),
+        "transformer": lambda x: kernels.dot_attention(csr, x, x, x, heads=HEADS),
+    }[kind]
+
+
 def _layer(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Callable[..., Any]:
     import torch
     from torch_geometric import nn as pyg
 
     from graphstill import kernels
 
+    if peer == "ours alone":
+        return _alone(graph, num_nodes, width, kind)
     name = {"gat": "GATConv", "gatv2": "GATv2Conv", "transformer": "TransformerConv"}[kind]
     layer = getattr(pyg, name)(width, width // HEADS, heads=HEADS).to(graph["edge_index"].device)
     if peer == "ours":
@@ -142,7 +168,9 @@ def _relational(graph: Any, num_nodes: int, width: int, kind: str, peer: str) ->
     make = pyg.FastRGCNConv if peer == "PyG fast" else pyg.RGCNConv
     layer = make(width, width, relations).to(edge_index.device)
     if peer != "ours":
-        return lambda x: layer(x, edge_index, edge_type)
+        # it has breaks, so not as one graph
+        run = torch.compile(layer, dynamic=True) if peer == "PyG compiled" else layer
+        return lambda x: run(x, edge_index, edge_type)
     holder = torch.nn.ModuleList([layer])
     assert not kernels.accelerate(holder).kept
     plan = kernels.RelationalGraph.from_edge_index(edge_index, edge_type, relations, num_nodes)

@@ -200,7 +200,6 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     data = mag_shaped(given.part) if given.set == "mag-shaped" else load("ogbn-mag", given.data)
     assert isinstance(data, HeteroNodeData)
-    data = data if given.set == "mag-shaped" else data.with_reverses()
     settings = TrainSettings(epochs=given.epochs, patience=given.epochs, lr=0.005, weight_decay=0.0)
     facts = {
         "set": data.name,

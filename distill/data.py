@@ -6,214 +6,40 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from ..kernels import CSRGraph, RelationalGraph
+from ..kernels import CSRGraph
 from .errors import DataError
-from .graphs import Features, Graph, HeteroGraph, edges_of
-from .sparse import SparseFeatures, take_rows, worth_it
-
-HIDDEN = -1
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Disjoint sets of nodes, each a 1-D tensor of node ids: to fit on, to select by, to report."""
-
-    train: Tensor
-    val: Tensor
-    test: Tensor
-
-    def __post_init__(self) -> None:
-        together = torch.cat([self.train, self.val, self.test])
-        if together.unique().numel() != together.numel():
-            raise DataError("train, val and test overlap: a node may be in one of them only")
-        if self.train.numel() == 0 or self.val.numel() == 0:
-            raise DataError("train and val must not be empty: fitting and selection need both")
-
-    @classmethod
-    def per_class(cls, y: Tensor, train: int, val: int, seed: int) -> "Split":
-        """Draw a number of nodes of each class for train and val, the rest being test.
-
-        The protocol of Shchur et al., "Pitfalls of Graph Neural Network Evaluation", 2018.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        parts: tuple[list[Tensor], ...] = ([], [], [])
-        for label in y[y != HIDDEN].unique().tolist():
-            nodes = (y == label).nonzero().squeeze(1)
-            nodes = nodes[torch.randperm(nodes.numel(), generator=generator)]
-            if nodes.numel() < train + val + 1:
-                raise DataError(
-                    f"class {label} has {nodes.numel()} nodes, {train} + {val} for training and "
-                    "validation leave none to test on"
-                )
-            for part, piece in zip(parts, nodes.tensor_split([train, train + val]), strict=True):
-                part.append(piece)
-        return cls(*(torch.cat(part).sort().values for part in parts))
-
-    @classmethod
-    def fractions(cls, num_nodes: int, train: float, val: float, seed: int) -> "Split":
-        """Draw fractions of all nodes for train and val, the rest being test."""
-        if not 0 < train + val < 1:
-            raise DataError(f"train and val must leave nodes to test on, got {train} + {val}")
-        order = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(seed))
-        ends = [round(train * num_nodes), round((train + val) * num_nodes)]
-        return cls(*(part.sort().values for part in order.tensor_split(ends)))
-
-    def among(self, nodes: Tensor) -> "Split":
-        """Return the split whose numbers count the given nodes, as ids of those nodes."""
-        return Split(nodes[self.train], nodes[self.val], nodes[self.test])
-
-    @classmethod
-    def with_test(
-        cls, test: Tensor, others: Tensor, train: float, val: float, seed: int
-    ) -> "Split":
-        """Divide nodes into train and val in this ratio, beside test nodes that are given."""
-        order = torch.randperm(others.numel(), generator=torch.Generator().manual_seed(seed))
-        parts = others[order].tensor_split([round(others.numel() * train / (train + val))])
-        fitted, selected = (part.sort().values for part in parts)
-        return cls(fitted, selected, test)
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """What training may see: the labels of all other nodes are gone, not merely unused.
-
-    Attributes:
-        x: Features, [N, F] float32, or what the data has in their place.
-        graph: The graph.
-        y: Labels, [N] int64; `HIDDEN` outside train and val.
-        train: Nodes to fit on.
-        val: Nodes to select by.
-        num_classes: Number of classes C.
-        n_id: Id of each node in the whole graph, [N], where this is a part of one.
-        num_seeds: Where this is a sample: the first so many nodes are answered for, the others are
-            there to be looked at. None: all are answered for.
-        train_size: What sums over training nodes are divided by, where that is not their number:
-            in a sample the number that it has on average, so that no epoch depends on how training
-            nodes fall into batches.
-        asked: Nodes that the task asks about, where the others are of another kind; None means all.
-    """
-
-    x: Features
-    graph: Graph
-    y: Tensor
-    train: Tensor
-    val: Tensor
-    num_classes: int
-    n_id: Tensor | None = None
-    num_seeds: int | None = None
-    train_size: float | None = None
-    asked: Tensor | None = None
-
-    @property
-    def edges(self) -> CSRGraph:
-        """The edges among the nodes that are classified, without their relations."""
-        return edges_of(self.graph)
-
-    @property
-    def plain(self) -> tuple[Tensor | SparseFeatures, CSRGraph]:
-        """Features and graph, of which parts can be taken.
-
-        Raises:
-            DataError: If there are several types of nodes or edges.
-        """
-        if isinstance(self.graph, CSRGraph) and not isinstance(self.x, dict):
-            return self.x, self.graph
-        raise DataError(
-            "parts are taken of graphs with one type of nodes and edges, got "
-            f"{type(self.graph).__name__}; train on the whole graph"
-        )
-
-    @classmethod
-    def of_batch(
-        cls,
-        x: Tensor,
-        edge_index: Tensor | CSRGraph,
-        y: Tensor,
-        train: Tensor,
-        num_classes: int,
-        n_id: Tensor | None = None,
-        num_seeds: int | None = None,
-    ) -> "Observed":
-        """Return what losses see of a part of a graph, with the labels of `train` alone.
-
-        Raises:
-            DataError: If a label is not a class.
-        """
-        labels = y[train]
-        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-            raise DataError(
-                f"labels must be in [0, {num_classes}), got {int(labels.min())} to "
-                f"{int(labels.max())}"
-            )
-        hidden = torch.full_like(y, HIDDEN)
-        hidden[train] = labels
-        if not isinstance(edge_index, CSRGraph):
-            edge_index = CSRGraph.from_edge_index(edge_index, x.shape[0])
-        return cls(x, edge_index, hidden, train, train[:0], num_classes, n_id, num_seeds)
-
-    def to(self, device: torch.device | str) -> "Observed":
-        """Return the same on a device; itself, with what its graph has prepared, if it is there."""
-        if self.train.device == torch.device(device):
-            return self
-        return replace(self, **{name: _moved(v, device) for name, v in vars(self).items()})
-
-    def training_on(self, train: Tensor, train_size: float | None = None) -> "Observed":
-        """Return the same with other training nodes."""
-        return replace(self, train=train, train_size=train_size)
-
-    def of_seeds(self) -> "Observed":
-        """Return the seeds of a sample, and the edges among them."""
-        count, (x, graph) = self.num_seeds, self.plain
-        assert count is not None
-        rowptr, col = graph.rowptr[: count + 1], graph.col[: graph.rowptr[count]]
-        own = col < count
-        rowptr = F.pad(own.cumsum(0), (1, 0))[rowptr]
-        n_id = None if self.n_id is None else self.n_id[:count]
-        return replace(
-            self,
-            x=take_rows(x, torch.arange(count, device=col.device)),
-            graph=CSRGraph.from_csr(rowptr, col[own]),
-            y=self.y[:count],
-            n_id=n_id,
-            num_seeds=None,
-        )
-
-    def of_seed_edges(self) -> "Observed":
-        """Return the sample with the seeds' in-edges alone: other nodes have not all of theirs."""
-        assert self.num_seeds is not None
-        _, graph = self.plain
-        last = graph.rowptr[self.num_seeds]
-        rowptr, col = graph.rowptr.clamp(max=last), graph.col[:last]
-        return replace(self, graph=CSRGraph.from_csr(rowptr, col, graph.num_src))
-
-
-def _moved(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, HeteroGraph):
-        edges = {kind: edge_index.to(device) for kind, edge_index in value.items()}
-        return HeteroGraph(edges, value.sizes, value.target)
-    if isinstance(value, dict):
-        return {name: part.to(device) for name, part in value.items()}
-    known = isinstance(value, Tensor | CSRGraph | RelationalGraph | SparseFeatures)
-    return value.to(device) if known else value
+from .graphs import Graph
+from .labels import HIDDEN, Metric, as_labels, check_labels, fitting_metric
+from .observed import Observed
+from .parts import positions, subgraph
+from .sparse import SparseFeatures, worth_it
+from .splits import Split, per_class_name
 
 
 @dataclass(frozen=True, eq=False)
 class NodeData:
-    """A graph whose nodes have features and classes.
+    """A graph, or several, whose nodes have features and classes.
+
+    Several graphs are one here, without edges between them (`join`). Training sees those that hold
+    training nodes; it is validated on those that hold validation nodes.
 
     Attributes:
         name: What it is called.
         x: Features, [N, F] float32, finite.
         edge_index: Sources and destinations, [2, E] int64.
-        y: Class of each node, [N] int64, in [0, C); `HIDDEN` where it has none.
+        y: Class of each node, [N] int64, in [0, C); or which of C labels it has, [N, C], 0 and 1.
+            Nodes in none of the split's sets may have any.
         split: Which nodes to fit on, to select by and to report.
         split_name: How the split came about; runs that belong together must agree in it.
         class_names: Names of the classes, where they have any.
         feature_transform: What was done to raw features.
+        metric: What answers are measured by; None means accuracy, or micro-F1 of several labels.
+        unseen: Test nodes that training does not see, nor their edges; see `with_unseen`.
+        batch: Number of each node's graph, [N], where there are several.
+        graph_names: Names of the graphs; those to test on are then reported one by one too.
     """
 
     name: str
@@ -224,10 +50,25 @@ class NodeData:
     split_name: str = "own"
     class_names: Sequence[str] | None = None
     feature_transform: str | None = None
+    metric: Metric | None = None
+    unseen: Tensor | None = None
+    batch: Tensor | None = None
+    graph_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         self._check_features()
-        _check_labels(self.y, self.num_nodes)
+        object.__setattr__(self, "y", as_labels(self.y))
+        _check_shape(self.y, self.num_nodes)
+        _check_split(self.split, self.num_nodes)
+        for nodes in (self.split.train, self.split.val, self.split.test):
+            check_labels(self.y[nodes], self.num_classes)
+        fitting_metric(self.metric, self.y, self.num_classes)
+        if self.y.dim() == 2 and self.y.shape[1] != self.num_classes:
+            raise DataError(
+                f"{self.y.shape[1]} labels need as many class_names, got {self.num_classes}"
+            )
+        if self.batch is not None and self.batch.shape != (self.num_nodes,):
+            raise DataError(f"batch must be [{self.num_nodes}], got {list(self.batch.shape)}")
 
     def _check_features(self) -> None:
         check_features(self.x)
@@ -240,12 +81,13 @@ class NodeData:
         name: str = "data",
         class_names: Sequence[str] | None = None,
         feature_transform: str | None = None,
+        metric: Metric | None = None,
         seed: int = 0,
     ) -> "NodeData":
         """Take over a PyG `Data` object.
 
         Its train_mask, val_mask and test_mask make the split; without them 20 nodes of each class
-        are drawn for training and 30 for validation.
+        are drawn for training and 30 for validation. A y of [N, C] says which labels a node has.
 
         Raises:
             DataError: If x, edge_index or y is missing, or something does not fit.
@@ -257,11 +99,19 @@ class NodeData:
         assert x is not None
         assert edge_index is not None
         assert isinstance(y, Tensor)
-        y = y.squeeze(-1) if y.dim() == 2 and y.shape[1] == 1 else y
-        _check_labels(y, len(x))
+        y = as_labels(y)
+        _check_shape(y, len(x))
         split, split_name = split_of(data, y, seed)
         return cls(
-            name, x.float(), edge_index, y, split, split_name, class_names, feature_transform
+            name,
+            x.float(),
+            edge_index,
+            y,
+            split,
+            split_name,
+            class_names,
+            feature_transform,
+            metric,
         )
 
     @property
@@ -276,8 +126,15 @@ class NodeData:
 
     @cached_property
     def num_classes(self) -> int:
-        """Number of classes C."""
-        return int(self.y.max()) + 1
+        """Number of classes, or of labels, C."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        return self.y.shape[1] if self.y.dim() == 2 else int(self.y.max()) + 1
+
+    @property
+    def metric_name(self) -> Metric:
+        """What answers are measured by."""
+        return fitting_metric(self.metric, self.y, self.num_classes)
 
     @cached_property
     def graph(self) -> Graph:
@@ -300,20 +157,78 @@ class NodeData:
         return SparseFeatures.of(self.x) if worth_it(self.x) else None
 
     def observed(self, *, sparse: bool = False) -> Observed:
-        """Return what training may see.
+        """Return what training may see: graphs that hold training nodes, without unseen nodes.
 
         Args:
             sparse: Whether features that are mostly zeros may come as `SparseFeatures`.
         """
-        y = torch.full_like(self.y, HIDDEN)
-        for nodes in (self.split.train, self.split.val):
-            y[nodes] = self.y[nodes]
-        x = (self.sparse_x if sparse else None) or self.x
-        return Observed(x, self.graph, y, self.split.train, self.split.val, self.num_classes)
+        split = self.split
+        fitted, selected = (self._around(nodes) for nodes in (split.train, split.val))
+        if torch.equal(fitted, selected):
+            return self._part(fitted, split.train, split.val, sparse)
+        validation = self._part(selected, split.train[:0], split.val, sparse)
+        within = split.val[torch.isin(split.val, fitted)]
+        return replace(self._part(fitted, split.train, within, sparse), validation=validation)
 
     def with_split(self, split: Split, name: str) -> Self:
-        """Return the same data under another split."""
-        return replace(self, split=split, split_name=name)
+        """Return the same data under another split, with nothing unseen."""
+        return replace(self, split=split, split_name=name, unseen=None)
+
+    def with_unseen(self, share: float, seed: int) -> Self:
+        """Return the same data with a share of the test nodes, and their edges, kept from training.
+
+        The inductive setting of Zhang et al., "Graph-less Neural Networks", ICLR 2022, section 5.3,
+        https://arxiv.org/abs/2110.08727: nodes that training saw are answered in the graph that it
+        saw, the others in the whole graph.
+
+        Args:
+            share: Share of the test nodes, 0.2 in the paper.
+            seed: Seed of which.
+
+        Raises:
+            DataError: If one of the two parts of the test nodes would be empty, or whole graphs
+                are unseen already.
+        """
+        if self.batch is not None:
+            raise DataError(f"{self.name} has graphs to test on; training sees none of them")
+        if type(self) is not NodeData:
+            raise DataError("nodes can be kept from training where edges are of one type alone")
+        test = self.split.test
+        count = round(share * test.numel())
+        if not 0 < count < test.numel():
+            raise DataError(f"{share} of {test.numel()} test nodes leaves none on one side")
+        order = torch.randperm(test.numel(), generator=torch.Generator().manual_seed(seed))
+        name = f"{self.split_name}, {share:g} of test unseen, seed {seed}"
+        return replace(self, unseen=test[order[:count]].sort().values, split_name=name)
+
+    def _around(self, nodes: Tensor) -> Tensor:
+        """Return the nodes of the graphs that some nodes are in, without those that are unseen."""
+        visible = torch.ones(self.num_nodes, dtype=torch.bool)
+        if self.batch is not None:
+            visible = torch.isin(self.batch, self.batch[nodes].unique())
+        if self.unseen is not None:
+            visible[self.unseen] = False
+        return visible.nonzero().squeeze(1)
+
+    def _part(self, nodes: Tensor, train: Tensor, val: Tensor, sparse: bool) -> Observed:
+        """Return the subgraph of some nodes with the labels of train and val alone."""
+        y = torch.full_like(self.y, HIDDEN)
+        for labelled in (train, val):
+            y[labelled] = self.y[labelled]
+        if nodes.numel() == self.num_nodes:
+            x = (self.sparse_x if sparse else None) or self.x
+            return Observed(x, self.graph, y, train, val, self.num_classes, metric=self.metric)
+        place, x = positions(nodes, self.num_nodes), self.x[nodes]
+        return Observed(
+            SparseFeatures.of(x) if sparse and worth_it(x) else x,
+            CSRGraph.from_edge_index(subgraph(self.edge_index, place), nodes.numel()),
+            y[nodes],
+            place[train],
+            place[val],
+            self.num_classes,
+            nodes,
+            metric=self.metric,
+        )
 
 
 def check_features(x: Tensor, of: str = "node") -> None:
@@ -333,12 +248,20 @@ def check_features(x: Tensor, of: str = "node") -> None:
         raise DataError(f"the features of {of} {node} hold NaN or infinity")
 
 
-def _check_labels(y: Tensor, num_nodes: int) -> None:
-    if tuple(y.shape) != (num_nodes,) or y.dtype != torch.int64:
+def _check_shape(y: Tensor, num_nodes: int) -> None:
+    several = y.dim() == 2 and y.is_floating_point()
+    if y.shape[:1] != (num_nodes,) or not (several or (y.dim() == 1 and y.dtype == torch.int64)):
         raise DataError(
-            f"y must be [{num_nodes}] int64, got {list(y.shape)} {y.dtype}; "
-            "several labels per node are not covered yet"
+            f"y must be classes [{num_nodes}] int64, or several labels per node [{num_nodes}, C] "
+            f"of 0 and 1, got {list(y.shape)} {y.dtype}"
         )
+
+
+def _check_split(split: Split, num_nodes: int) -> None:
+    for name, nodes in (("train", split.train), ("val", split.val), ("test", split.test)):
+        low, high = int(nodes.min()), int(nodes.max())
+        if not 0 <= low <= high < num_nodes:
+            raise DataError(f"{name} must hold ids in [0, {num_nodes}), got {low} to {high}")
 
 
 def split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
@@ -350,8 +273,3 @@ def split_of(data: Data, y: Tensor, seed: int) -> tuple[Split, str]:
     if len(given) < len(masks):
         raise DataError("give all of train_mask, val_mask and test_mask, each [N], or none of them")
     return Split(*(mask.nonzero().squeeze(1) for mask in given)), "given masks"
-
-
-def per_class_name(train: int, val: int, seed: int) -> str:
-    """Return the name of a split drawn by `Split.per_class`."""
-    return f"{train} + {val} per class, seed {seed}"

@@ -1,9 +1,9 @@
 """Data sets by name: the embedded `digits`, PyG's graphs, relational ones, your own.
 
-A root folder may be read-only: raw files are copied into a cache and PyG works there.
+A root folder may be read-only: see `raw_files`. Sets of several graphs are in `graph_sets`, those
+of the Open Graph Benchmark in `ogb`.
 """
 
-import filecmp
 import importlib
 import os
 import shutil
@@ -19,10 +19,13 @@ from torch_geometric.data import Data, HeteroData, InMemoryDataset
 from torch_geometric.datasets import Amazon, Coauthor, Planetoid
 from torch_geometric.utils import to_undirected
 
-from .data import NodeData, Split, per_class_name
+from . import graph_sets, ogb
+from .data import NodeData
 from .errors import DataError
-from .heterogeneous import HGB, HeteroNodeData, hgb
+from .heterogeneous import HGB, HeteroNodeData, hgb, mag
+from .raw_files import cache_folder, copy_changed, find_raw
 from .relational import ENTITIES, RelationalData, entities
+from .splits import Split, per_class_name
 
 # name: PyG's class, PyG's name, folder
 _PYG: dict[str, tuple[Callable[..., InMemoryDataset], str, str]] = {
@@ -38,7 +41,17 @@ _PYG: dict[str, tuple[Callable[..., InMemoryDataset], str, str]] = {
 # the citation sets are trained on rows that sum to 1 since GCN's own paper; the others as they are
 _TRANSFORMS = {"planetoid": transforms.NormalizeFeatures()}
 
-NAMES = ("digits", *_PYG, *ENTITIES, *HGB)
+# those that bring their split, by a function of the root folder
+_WITH_SPLIT: dict[str, Callable[[str | os.PathLike[str] | None], NodeData]] = {
+    "ppi": graph_sets.ppi,
+    "citation-multilabel": graph_sets.citation_multilabel,
+    "twitch": graph_sets.twitch,
+    "ogbn-arxiv": ogb.arxiv,
+    "ogbn-products": ogb.products,
+    "ogbn-mag": mag,
+}
+
+NAMES = ("digits", *_PYG, *ENTITIES, *HGB, *_WITH_SPLIT)
 
 
 def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0) -> NodeData:
@@ -47,7 +60,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0
     Args:
         name: One of `NAMES`, or "package.module:function" for a function of yours that returns a
             PyG `Data` object with x, edge_index, y and, if you like, edge_type, train_mask,
-            val_mask and test_mask, or a `HeteroData` object of which one type has y.
+            val_mask and test_mask, or a `HeteroData` object of which one type has y, or
+            a `NodeData`.
         root: Folder that holds PyG's raw files, for machines without a network: either the data
             set's own folder, or one that has it as <name>/raw or <family>/<name>/raw. It is only
             read. Without it PyG downloads into the cache.
@@ -64,6 +78,8 @@ def load(name: str, root: str | os.PathLike[str] | None = None, *, seed: int = 0
         return entities(name, _raw(name, "entities", root), seed=seed)
     if name in HGB:
         return hgb(name, _raw(HGB[name][0].lower(), "hgb", root), cache_folder() / "hgb", seed=seed)
+    if name in _WITH_SPLIT:
+        return _WITH_SPLIT[name](root)
     if name not in _PYG:
         raise DataError(
             f"no data set {name!r}; known are {', '.join(NAMES)}, and package.module:function"
@@ -104,17 +120,11 @@ def digits(*, neighbors: int = 8, seed: int = 0) -> NodeData:
     )
 
 
-def cache_folder() -> Path:
-    """Return where raw files and PyG's processed ones are kept: GRAPHSTILL_CACHE, or ~/.cache."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "graphstill"
-    return Path(os.environ.get("GRAPHSTILL_CACHE", default))
-
-
 def _from_pyg(name: str, root: str | os.PathLike[str] | None, seed: int) -> NodeData:
     dataset, label, family = _PYG[name]
     folder = cache_folder() / family
     target = folder / label
-    if root is not None and _copy_changed(_find_raw(Path(root), label, family), target / "raw"):
+    if root is not None and copy_changed(find_raw(Path(root), label, family), target / "raw"):
         shutil.rmtree(target / "processed", ignore_errors=True)
     with warnings.catch_warnings():
         # scipy's and torch's remarks on how PyG's files were written
@@ -137,33 +147,8 @@ def _raw(label: str, family: str, root: str | os.PathLike[str] | None) -> Path:
     return (
         cache_folder() / family / label / "raw"
         if root is None
-        else _find_raw(Path(root), label, family)
+        else find_raw(Path(root), label, family)
     )
-
-
-def _find_raw(root: Path, label: str, family: str) -> Path:
-    candidates = [root / "raw", root / label / "raw", root / family / label / "raw"]
-    candidates += [path.parent.parent / label.lower() / "raw" for path in candidates[1:]]
-    for path in candidates:
-        if path.is_dir():
-            return path
-    looked = ", ".join(str(path) for path in candidates[:3])
-    raise DataError(f"no raw files of {label} under {root}: looked for {looked}")
-
-
-def _copy_changed(source: Path, target: Path) -> bool:
-    """Copy the files that the target lacks or has otherwise; return whether there were any."""
-    target.mkdir(parents=True, exist_ok=True)
-    changed = False
-    for file in sorted(source.iterdir()):
-        copy = target / file.name
-        if copy.is_file() and filecmp.cmp(file, copy, shallow=False):
-            continue
-        partial = copy.with_name(copy.name + ".partial")
-        shutil.copyfile(file, partial)
-        partial.replace(copy)
-        changed = True
-    return changed
 
 
 def _own(name: str, seed: int) -> NodeData:

@@ -29,25 +29,49 @@ def claim(directory: Path, settings: dict[str, Any]) -> None:
     """Write the settings, or make sure that the directory holds a run with the same ones."""
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     path = directory / SETTINGS
-    if path.is_file() and not _same(json.loads(path.read_text()), json.loads(text)):
+    there = _read(path) if path.is_file() else None
+    if path.is_file() and not agrees(there, json.loads(text)):
+        differ = _differences(there, json.loads(text))
         raise TrainingError(
-            f"{directory} holds a run with other settings (see {path}); "
-            "choose another directory, or remove this one"
+            f"{directory} holds a run with other settings: {'; '.join(differ)}. Choose another "
+            f"directory, or remove this one (its settings are in {path})"
         )
+    for left in directory.glob("*.partial"):  # of a run that was killed while it wrote
+        left.unlink()
     write_in_one_step(path, text.encode())
 
 
-def _same(before: Any, now: Any) -> bool:
-    """Return whether settings are the same; one that there was no word for yet was off."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        known = all(name in now for name in before)
-        return known and all(
-            _same(before[name], value) if name in before else not value
-            for name, value in now.items()
-        )
+def agrees(before: Any, now: Any) -> bool:
+    """Return whether settings on disk are these; what they do not know yet must be off now.
+
+    A setting that is newer than the file is off where it is None, False or empty.
+    """
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return all(_same(a, b) for a, b in zip(before, now, strict=True))
-    return before == now
+        return all(agrees(a, b) for a, b in zip(before, now, strict=True))
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before == now
+    newer = now.keys() - before.keys()
+    known = all(name in now and agrees(value, now[name]) for name, value in before.items())
+    return known and not any(now[name] for name in newer)
+
+
+def _read(path: Path) -> Any:
+    """Return what a file of settings says, None where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError:
+        return None
+
+
+def _differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Return what differs between two trees of settings, by path."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [f"{name} is {there} there, {here} here"]
+    found = []
+    for key in sorted(there.keys() | here.keys()):
+        path = f"{name}.{key}" if name else key
+        found += _differences(there.get(key), here.get(key), path)
+    return found
 
 
 def record(

@@ -9,7 +9,6 @@ others get what it found.
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,11 +74,20 @@ class Workers:
         dist.barrier()
         return made[0] if made else make()
 
-    def together(self, module: torch.nn.Module) -> torch.nn.Module:
-        """Wrap what is trained, so that gradients are averaged; parameters are the first's."""
+    def together(self, distiller: torch.nn.Module, batch: object) -> torch.nn.Module:
+        """Wrap what is trained, so that gradients are averaged; parameters are the first's.
+
+        Args:
+            distiller: What is trained.
+            batch: One of its batches; shows whether a parameter takes no part, which torch wants to
+                know beforehand.
+        """
         if self.world == 1:
-            return module
-        return DistributedDataParallel(module, find_unused_parameters=True)
+            return distiller
+        distiller.eval()(batch)["total"].backward()
+        idle = any(p.grad is None for p in distiller.parameters())
+        distiller.zero_grad()
+        return DistributedDataParallel(distiller, find_unused_parameters=idle)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean over all processes."""
@@ -111,9 +119,6 @@ def joined() -> Iterator[Workers]:
     except (ValueError, RuntimeError) as error:
         raise TrainingError(f"the processes do not find each other: {error}") from error
     try:
-        with warnings.catch_warnings():
-            # a term whose parameters are idle in some epochs is why it is asked for
-            warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-            yield Workers.here()
+        yield Workers.here()
     finally:
         dist.destroy_process_group()

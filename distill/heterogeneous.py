@@ -1,9 +1,10 @@
-"""Graphs with several types of nodes, of which one is classified; HGB's DBLP and IMDB among them.
+"""Graphs with several types of nodes, of which one is classified; HGB's and ogbn-mag among them.
 
 Features and edges are dictionaries by type, as in PyG's `HeteroData`. A type without features has
 the ids of its nodes in their place, and networks an embedding for it.
 """
 
+import os
 import shutil
 import warnings
 import zipfile
@@ -19,11 +20,14 @@ from torch_geometric.data import HeteroData
 from torch_geometric.datasets import HGBDataset
 from torch_geometric.utils import to_undirected
 
-from .data import NodeData, Observed, Split, check_features, split_of
+from . import ogb
+from .data import NodeData, check_features, split_of
 from .errors import DataError
 from .graphs import EdgeType, HeteroGraph, are_ids
+from .observed import Observed
 from .relational import VALIDATION, own_test_name
 from .sparse import SparseFeatures, worth_it
+from .splits import Split
 
 # name: PyG's name, type of the nodes that are classified
 HGB = {"hgb-dblp": ("DBLP", "author"), "hgb-imdb": ("IMDB", "movie")}
@@ -198,6 +202,18 @@ def hgb(name: str, raw: Path, folder: Path, *, seed: int = 0) -> HeteroNodeData:
     edges: Mapping[EdgeType, Tensor] = {k: data[k].edge_index for k in data.edge_types}
     split_name = own_test_name(1 - VALIDATION, VALIDATION, seed)
     return HeteroNodeData(name, parts, dict(edges), nodes.y, split, split_name, target=target)
+
+
+def mag(root: str | os.PathLike[str] | None = None) -> HeteroNodeData:
+    """Load ogbn-mag with every relation also backwards and undirected citations: 7 relations.
+
+    Args:
+        root: As in `load`.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    return HeteroNodeData.from_pyg(ogb.mag(root), name="ogbn-mag").with_reverses()
 
 
 def _features(data: HeteroData, kind: str) -> Tensor:

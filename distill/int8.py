@@ -88,7 +88,7 @@ def straight_through(exact: Tensor, rounded: Tensor) -> Tensor:
     return _Straight.apply(exact, rounded)  # type: ignore[return-value]
 
 
-class Simulation:
+class Int8Simulation:
     """Int8 simulated inside a network, until `settle`.
 
     Args:
@@ -133,7 +133,7 @@ class Simulation:
         for layer, name, _ in list(_weights(self._module)):
             if not parametrize.is_parametrized(layer, name):
                 continue
-            rounding: Any = layer.parametrizations[name]  # type: ignore[index]
+            rounding: Any = layer.parametrizations[name]  # type: ignore[reportIndexIssue]
             full = f"{paths[layer]}.{name}"
             found[f"{full}.q"], found[f"{full}.scale"] = rounding[0].quantised(rounding.original)
             parametrize.remove_parametrizations(layer, name, leave_parametrized=True)

@@ -24,7 +24,7 @@ from .directory import (
 )
 from .distributed import Workers
 from .errors import TrainingError
-from .int8 import Simulation
+from .int8 import Int8Simulation
 from .losses import Objective
 from .selection import Result, State
 
@@ -48,7 +48,7 @@ class Journal:
         optimizer: torch.optim.Optimizer,
         directory: Path | None,
         workers: Workers,
-        int8: Simulation,
+        int8: Int8Simulation,
     ) -> None:
         self._module, self._objective, self._optimizer = module, objective, optimizer
         self._directory, self._workers, self._int8 = directory, workers, int8

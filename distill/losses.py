@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Observed
 from .errors import TapError
+from .labels import divergence, label_loss, log_probabilities
 from .schedule import Schedule, at
 
 Rows = Literal["all", "train"]
@@ -77,10 +77,10 @@ class Term(torch.nn.Module):
 
 
 class Supervised(Term):
-    """Cross-entropy with the labels of the training nodes.
+    """Cross-entropy with the labels of the training nodes, the binary one where there are several.
 
     Args:
-        label_smoothing: Share of each label that is spread evenly over all classes.
+        label_smoothing: Share of each label that is spread evenly over all its values.
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
@@ -91,17 +91,17 @@ class Supervised(Term):
         """Return the mean over the training nodes; 0 where a sampled batch has none."""
         logits, labels = student.logits[data.train], data.y[data.train]
         if data.train_size is None and data.train.numel():
-            return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        total = F.cross_entropy(
-            logits, labels, label_smoothing=self.label_smoothing, reduction="sum"
-        )
-        return total / (data.train_size or 1.0)
+            return label_loss(logits, labels, self.label_smoothing)
+        mean = label_loss(logits, labels, self.label_smoothing) if data.train.numel() else 0.0
+        return logits.sum() * 0 + mean * data.train.numel() / (data.train_size or 1.0)
 
 
 class LogitKD(Term):
     """Soft labels: T² · KL(softmax(z_teacher / T) ‖ softmax(z_student / T)), mean over nodes.
 
-    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN.
+    With a peer in the teacher's place it is deep mutual learning, with an MLP as student GLNN. Of
+    several labels per node each is a distribution over yes and no: T² · KL(σ(z_teacher / T) ‖
+    σ(z_student / T)), mean over nodes and labels, as their cross-entropy is.
 
     Args:
         temperature: T; above 1 softens both distributions. May be a schedule.
@@ -136,12 +136,10 @@ class LogitKD(Term):
         def softened(logits: Tensor) -> Tensor:
             nodes = data.train if self.rows == "train" else data.asked
             counted = logits if nodes is None else logits[nodes]
-            return F.log_softmax(counted / temperature, dim=-1)
+            return log_probabilities(counted / temperature, data.y)
 
         other = taught.kept(("soft", temperature, self.rows), lambda: softened(taught.logits))
-        own = softened(student.logits)
-        divergence = F.kl_div(own, other, reduction="batchmean", log_target=True)
-        return temperature**2 * divergence
+        return temperature**2 * divergence(softened(student.logits), other)
 
 
 class Objective(torch.nn.Module):

@@ -21,6 +21,7 @@ from .errors import DataError
 from .graphs import Features, Graph, are_ids
 from .heterogeneous import WIDE
 from .relational_models import HGT, RGCN, HeteroRGCN
+from .residual_gat import ResidualGAT
 from .shared import SharedGCN, SharedGCNII
 
 
@@ -98,6 +99,7 @@ NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
     "GCN": pyg.GCN,
     "GraphSAGE": pyg.GraphSAGE,
     "GAT": pyg.GAT,
+    "ResidualGAT": ResidualGAT,
     "GCNII": GCNII,
     "MLP": pyg.MLP,
     "RGCN": RGCN,

@@ -18,9 +18,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from ..kernels import RelationalGraph
-from .data import HIDDEN, NodeData, Observed, Split, check_features, split_of
+from .data import NodeData, check_features, split_of
 from .errors import DataError
 from .graphs import are_ids
+from .labels import HIDDEN
+from .observed import Observed
+from .splits import Split
 
 # share of the training nodes that validates, where a data set brings none for it
 VALIDATION = 0.2

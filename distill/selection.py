@@ -4,12 +4,12 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from .data import Observed
 from .errors import DivergedError
+from .labels import fitting_metric, label_loss, score
 from .models import call
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -25,8 +25,8 @@ class TrainSettings(BaseModel):
         weight_decay: L2 penalty on the parameters of the network.
         conv_weight_decay: The same on those of its convolutions (below `convs`), where it differs.
         input_dropout: Probability with which a feature is set to zero in training.
-        select: What makes an epoch better, on the validation nodes: "loss", or "accuracy" with ties
-            broken by loss.
+        select: What makes an epoch better, on the validation nodes: "loss", or "metric", what the
+            data is measured by, with ties broken by loss. "accuracy" is another word for "metric".
         precision: What training computes in where it may choose: "float32", or "bfloat16" by
             torch's autocast. Validation is float32.
         int8_weights: Whether training sees its weights rounded to int8 (`int8`); it ends with
@@ -46,7 +46,7 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(default=5e-4, ge=0)
     conv_weight_decay: float | None = Field(default=None, ge=0)
     input_dropout: float = Field(default=0.0, ge=0, lt=1)
-    select: Literal["loss", "accuracy"] = "loss"
+    select: Literal["loss", "metric", "accuracy"] = "loss"
     precision: Literal["float32", "bfloat16"] = "float32"
     int8_weights: bool = False
     int8_features: bool = False
@@ -68,7 +68,7 @@ class Result:
     Attributes:
         epoch: The best epoch.
         val_loss: Its cross-entropy on the validation nodes.
-        val_accuracy: Its accuracy on them, 0-1.
+        val_accuracy: Its accuracy on them, or what else the data is measured by, 0-1.
         epochs: Epochs trained in all.
     """
 
@@ -107,17 +107,19 @@ class State:
 
 
 def validate(module: torch.nn.Module, data: Observed) -> tuple[float, float]:
-    """Return cross-entropy and accuracy on the validation nodes."""
+    """Return the loss and the metric on the validation nodes."""
     module.eval()
+    seen = data.validation or data
     with torch.no_grad():
-        logits = call(module, data.x, data.graph)[data.val]
-    return scores(logits, data.y[data.val])
+        logits = call(module, seen.x, seen.graph)[seen.val]
+    return scores(logits, seen)
 
 
-def scores(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return cross-entropy and accuracy."""
-    accuracy = (logits.argmax(dim=-1) == labels).double().mean()
-    return float(F.cross_entropy(logits, labels)), float(accuracy)
+def scores(logits: Tensor, data: Observed) -> tuple[float, float]:
+    """Return the loss and the metric of answers [v, C] for the validation nodes."""
+    labels = data.y[data.val].to(logits.device)
+    metric = fitting_metric(data.metric, data.y, data.num_classes)
+    return float(label_loss(logits, labels)), score(logits, labels, metric)
 
 
 def remember(
@@ -140,7 +142,7 @@ def remember(
     if state.best is not None:
         old = (-state.best.val_loss, state.best.val_accuracy)
         new = (-loss, accuracy)
-        if settings.select == "accuracy":
+        if settings.select != "loss":
             old, new = old[::-1], new[::-1]
         if new <= old:
             return

@@ -17,11 +17,12 @@ import safetensors.torch
 from .absorbed import absorbing, attention_map, check_linear_ends, layer_of, one_layer
 from .data import NodeData
 from .directory import OBJECTIVE, SETTINGS
+from .distillation import DistillSettings, distill, objective_of, whole_answer
 from .distiller import Role, observe
 from .errors import TrainingError
 from .evaluate import accuracies, predict
 from .models import Architecture, build, hidden_layers
-from .runs import DistillSettings, Run, distill, load, objective_of, whole_answer
+from .runs import Run, load
 from .selection import TrainSettings
 
 

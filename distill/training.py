@@ -29,7 +29,7 @@ from .dropout import dropout
 from .errors import TrainingError
 from .graphs import are_ids
 from .inference import answers
-from .int8 import Simulation
+from .int8 import Int8Simulation
 from .journal import Journal
 from .losses import Objective, Pass
 from .progress import shown
@@ -87,16 +87,18 @@ def fit(
     int8 = simulated(module, settings)
     optimizer = adam(module, objective, settings)
     torch.manual_seed(settings.seed)
+    whole = data if batches and batches.eval_batch_size else data.to(device_of(module))
+    seen = data if batches else whole
+    feed = _feed(seen, settings, batches, workers, everyone=teacher is not None)
     journal = Journal(module, objective, optimizer, directory, workers, int8)
     facts = {} if batches is None else {"batches": batches.model_dump(mode="json")}
     finished = journal.start({"train": settings.model_dump(), **facts, **(describe or {})})
     if finished is not None:
         return finished
-    whole = data if batches and batches.eval_batch_size else data.to(device_of(module))
-    seen = data if batches else whole
-    feed = _feed(seen, settings, batches, workers, everyone=teacher is not None)
     distiller = Distiller(student, objective, teacher, precision=getattr(torch, settings.precision))
-    trained, state = workers.together(distiller), journal.state
+    state = journal.state
+    example = feed.batch(state.epoch, state.step).to(device_of(module)) if batches else whole
+    trained = workers.together(distiller, example)
     often = batches.checkpoint_steps if batches else None
     with shown(progress and workers.first) as bar:
         task = bar.add_task("training", total=settings.epochs, best="")
@@ -117,10 +119,10 @@ def fit(
     return journal.finish()
 
 
-def simulated(module: torch.nn.Module, settings: TrainSettings) -> Simulation:
+def simulated(module: torch.nn.Module, settings: TrainSettings) -> Int8Simulation:
     """Return the simulation that settings ask for, which may be of nothing."""
     weights, features = settings.int8_weights, settings.int8_features
-    return Simulation(module, weights=weights, features=features, protect=settings.protect)
+    return Int8Simulation(module, weights=weights, features=features, protect=settings.protect)
 
 
 def adam(
@@ -200,10 +202,10 @@ def _step(
 def _validated(student: Role, data: Observed, batches: BatchSettings | None) -> tuple[float, float]:
     if batches is None or batches.eval_batch_size is None:
         return validate(student.module, data)
-    role = replace(student, taps=())
-    found = answers(role, data, data.val, batches.hops, batches.eval_batch_size)
+    role, seen = replace(student, taps=()), data.validation or data
+    found = answers(role, seen, seen.val, batches.hops, batches.eval_batch_size)
     logits = torch.cat([answer.logits for _, answer in found])
-    return scores(logits, data.y[data.val].to(logits.device))
+    return scores(logits, seen)
 
 
 def device_of(module: torch.nn.Module) -> torch.device:

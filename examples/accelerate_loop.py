@@ -11,7 +11,7 @@ with the in-neighbours of some nodes, and the teacher answers on the same parts.
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from torch_geometric.data import Data
 from torch_geometric.nn import GCN
 from torch_geometric.utils import k_hop_subgraph
@@ -23,9 +23,9 @@ nodes = digits()
 accelerator = Accelerator()
 
 
-def part(seeds: list[torch.Tensor]) -> Data:
+def part(seeds: list[tuple[torch.Tensor]]) -> Data:
     """Return the graph that some nodes see within three hops, these nodes first."""
-    chosen = torch.stack(seeds)
+    chosen = torch.stack([seed for (seed,) in seeds])
     n_id, edge_index, place, _ = k_hop_subgraph(chosen, 3, nodes.edge_index, relabel_nodes=True)
     others = torch.ones(len(n_id), dtype=torch.bool)
     others[place] = False
@@ -39,7 +39,7 @@ def part(seeds: list[torch.Tensor]) -> Data:
 
 def train(distiller: Distiller, epochs: int, lr: float = 0.01) -> None:
     """Train whatever a distiller trains; Accelerate moves, wraps and shards it."""
-    loader = DataLoader(list(nodes.split.train), 100, shuffle=True, collate_fn=part)
+    loader = DataLoader(TensorDataset(nodes.split.train), 100, shuffle=True, collate_fn=part)
     optimizer = torch.optim.Adam(distiller.parameters(), lr=lr)
     loop, optimizer, loader = accelerator.prepare(distiller, optimizer, loader)
     for epoch in range(epochs):

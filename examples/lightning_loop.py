@@ -15,8 +15,8 @@ import warnings
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from torch.utils.data import DataLoader
 from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
 from torch_geometric.nn import GCN
 
 from graphstill.distill import Distiller, LogitKD, Objective, Role, Supervised, digits
@@ -60,7 +60,6 @@ class Distillation(L.LightningModule):
 
 def fit(distiller: Distiller, epochs: int) -> None:
     """Train with Lightning; the student holds the best epoch's weights afterwards."""
-    loader = DataLoader([graph], batch_size=None)
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/accuracy", mode="max")
         stop = EarlyStopping("val/accuracy", patience=20, mode="max")
@@ -74,7 +73,7 @@ def fit(distiller: Distiller, epochs: int) -> None:
             enable_model_summary=False,
         )
         module = Distillation(distiller)
-        trainer.fit(module, loader, loader)
+        trainer.fit(module, DataLoader([graph]), DataLoader([graph]))
         module.load_state_dict(torch.load(best.best_model_path, weights_only=True)["state_dict"])
     distiller.eval()
 

@@ -37,8 +37,9 @@ def model_card(manifest: Manifest) -> str:
         )
     if manifest.feature_transform:
         facts.append(f"Features were prepared by `{manifest.feature_transform}`; do the same.")
+    metric = str(manifest.provenance.get("metric", "accuracy"))
     for split, value in manifest.accuracy.items():
-        facts.append(f"Accuracy on {split}: {value:.4f}.")
+        facts.append(f"{metric[0].upper()}{metric[1:]} on {split}: {value:.4f}.")
     facts += [f"{name}: {value}." for name, value in manifest.provenance.items()]
     return _CARD.format(
         title=architecture.get("name", "Graph network"),

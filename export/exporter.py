@@ -22,6 +22,7 @@ from . import passes
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
+from .relational import tidy_splits
 from .translation import translation_table
 
 GRAPH_FORMS = ("edge_index", "csr")
@@ -97,8 +98,8 @@ def export(
         raise ExportError(f"graph must be one of {', '.join(GRAPH_FORMS)}, got {graph!r}")
     inputs = name_inputs(module, example_inputs)
     _check_example(inputs)
-    fused = fuse(module)
-    model = _to_onnx(fused, inputs)
+    model = _to_onnx(fuse(module), inputs)
+    tidy_splits(model)
     passes.merge_duplicates(model)
     passes.drop_unread_outputs(model)
     has_graph = "edge_index" in inputs
@@ -166,26 +167,10 @@ def fuse(module: torch.nn.Module) -> torch.nn.Module:
     """
     holder = torch.nn.ModuleDict({"module": copy.deepcopy(module).eval()})
     report = accelerate(holder)
-    report.kept.update(_without_onnx_form(holder))
     if report.kept:
         reasons = [f"  {path[7:] or '(itself)'}: {why}" for path, why in report.kept.items()]
         raise ExportError("no fused form for these convolutions:\n" + "\n".join(reasons))
     return holder["module"]
-
-
-def _without_onnx_form(module: torch.nn.Module) -> dict[str, str]:
-    """Return why each fused layer that has no ONNX form yet has none, by path."""
-    from ..kernels import layers
-
-    reasons = {}
-    for path, layer in module.named_modules():
-        if isinstance(layer, layers.GATv2Conv | layers.RGCNConv | layers.TransformerConv):
-            reasons[path] = f"{type(layer).__name__}: its operator has no ONNX form yet"
-        elif isinstance(layer, layers.GATConv) and layer.edge_dim is not None:
-            reasons[path] = f"GATConv: edge_dim={layer.edge_dim} has no ONNX form yet"
-        elif isinstance(layer, layers.SAGEConv) and layer.aggr in ("max", "min"):
-            reasons[path] = f"SAGEConv: aggr={layer.aggr!r} has no ONNX form yet"
-    return reasons
 
 
 def count_parameters(module: torch.nn.Module) -> int:

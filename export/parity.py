@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import helper
 from torch_geometric.utils import k_hop_subgraph
 
 from ..serve import Bundle, NativeLibraryWarning, Session
+from .passes import ours
 
 Array = NDArray[Any]
 
@@ -164,9 +167,18 @@ def _inputs(
             inputs[spec.name] = rng.random(shape).astype(np.float32)
         elif spec.dtype == "float32":
             inputs[spec.name] = rng.standard_normal(shape).astype(np.float32)
+        elif spec.name == "edge_type":
+            inputs[spec.name] = rng.integers(0, _relations(bundle), shape)
         else:  # ids of something: zero is the one value that is always valid
             inputs[spec.name] = np.zeros(shape, spec.dtype)
     return inputs
+
+
+def _relations(bundle: Bundle) -> int:
+    """Return how many relations a model knows, 1 if it has no layer that says."""
+    nodes = ours(onnx.load_from_string(bundle.read_model()), "relational_csr")
+    known = [helper.get_attribute_value(node.attribute[0]) for node in nodes]
+    return min(known, default=1)
 
 
 def _expected(reference: torch.nn.Module, inputs: Mapping[str, Array]) -> list[Array]:

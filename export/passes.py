@@ -9,7 +9,16 @@ from onnx import helper, numpy_helper
 from .bodies import DOMAIN, body_for
 from .errors import ExportError
 
-AGGREGATIONS = ("spmm", "gat")
+AGGREGATIONS = (
+    "dot_attention",
+    "extremum",
+    "gat",
+    "gatv2",
+    "sddmm",
+    "spmm",
+    "spmm_heads",
+    "spmm_int8",
+)
 
 
 def ours(model: onnx.ModelProto, *op_types: str) -> list[onnx.NodeProto]:
@@ -35,9 +44,12 @@ def merge_duplicates(model: onnx.ModelProto) -> None:
 
 def drop_unread_outputs(model: onnx.ModelProto) -> None:
     """Drop optional outputs at a node's end that nobody reads, so that they are not computed."""
-    for node in ours(model, "csr"):
+    for node in ours(model, "csr", "relational_csr"):
         if node.output[-1] and not _is_read(model, node.output[-1]):
             node.output[-1] = ""
+    for node in ours(model, "edge_softmax"):
+        if len(node.input) < 3:  # there are no scores of nodes, and nothing to answer for them
+            del node.output[1:]
 
 
 def take_csr_inputs(model: onnx.ModelProto) -> None:
@@ -55,6 +67,7 @@ def take_csr_inputs(model: onnx.ModelProto) -> None:
     model.graph.node.remove(nodes[0])
     for name in filter(None, perm):
         _drop_reordering(model, name)
+    _count_edges_by(model, col)
     if _is_read(model, "edge_index"):
         readers = [node.op_type for node in model.graph.node if "edge_index" in node.input]
         raise ExportError(
@@ -66,6 +79,16 @@ def take_csr_inputs(model: onnx.ModelProto) -> None:
         _rename(model, {"rowptr": rowptr, "col": col}[name], name)
         element = getattr(onnx.TensorProto, kind)
         model.graph.input.append(helper.make_tensor_value_info(name, element, [size]))
+
+
+def _count_edges_by(model: onnx.ModelProto, col: str) -> None:
+    """Make whoever asks edge_index for the number of edges ask col."""
+    for node in model.graph.node:
+        if node.op_type == "Shape" and node.input[0] == "edge_index":
+            asked = {a.name: a.i for a in node.attribute}
+            if asked == {"start": 1, "end": 2}:
+                node.input[0] = col
+                del node.attribute[:]
 
 
 def _drop_reordering(model: onnx.ModelProto, perm: str) -> None:
@@ -137,22 +160,42 @@ def check_safe(model: onnx.ModelProto) -> None:
 def count_hops(model: onnx.ModelProto) -> int | None:
     """Return how many edges an answer looks back along, None where it sees the whole graph.
 
-    A tensor that is computed from per-node values and has no node dimension itself is a summary of
+    Aggregations follow edges, and so does a Gather of both ends of each edge. A tensor that is
+    computed from per-node values in another way and has no node dimension itself is a summary of
     the graph (a pooling, a norm over all nodes), and whatever uses it sees everything.
     """
-    per_node = _tensors_with(model, "num_nodes")
-    known = _known_shapes(model)
+    per_node, ends = _tensors_with(model, "num_nodes"), _ends_of_edges(model)
+    summaries = _known_shapes(model) - per_node
     depth: dict[str, int] = {}
     for node in model.graph.node:
         is_ours = node.domain == DOMAIN
-        if not is_ours and any(name in per_node for name in node.input):
-            summaries = [name for name in node.output if name in known - per_node]
-            if summaries and node.op_type not in ("Shape", "Size"):
+        follows = node.op_type == "Gather" and node.input[1] in ends
+        if not is_ours and not follows and node.op_type not in ("Shape", "Size"):
+            reads = any(name in per_node for name in node.input)
+            if reads and any(name in summaries for name in node.output):
                 return None
-        step = int(is_ours and node.op_type in AGGREGATIONS)
-        deepest = max((depth.get(name, 0) for name in node.input), default=0)
-        depth |= dict.fromkeys(node.output, deepest + step)
+        if is_ours and node.op_type in AGGREGATIONS:
+            follows = node.input[0] not in ends  # pairs belong to their destination already
+        stay = _NOT_OF_SOURCES.get(node.op_type, ()) if is_ours else ()
+        depths = [depth.get(n, 0) + (follows and i not in stay) for i, n in enumerate(node.input)]
+        depth |= dict.fromkeys(node.output, max(depths, default=0))
     return max((depth.get(output.name, 0) for output in model.graph.output), default=0)
+
+
+# inputs of aggregations that belong to edges, whose ends were followed before, or to destinations
+_NOT_OF_SOURCES = {"spmm": (3, 5, 6, 7), "spmm_heads": (3,), "extremum": (3,)}
+
+
+def _ends_of_edges(model: onnx.ModelProto) -> set[str]:
+    """Return the values that name an end of each edge, and where the pairs of a node start."""
+    found = {"col"}
+    for node in model.graph.node:
+        if node.domain == DOMAIN:
+            at = {"csr": 1, "edge_rows": 0, "relational_csr": 2}.get(node.op_type)
+            found |= set() if at is None else {node.output[at]}
+        elif node.op_type in ("Cast", "Reshape", "Unsqueeze", "Identity"):
+            found |= {node.output[0]} if node.input[0] in found else set()
+    return found
 
 
 def _known_shapes(model: onnx.ModelProto) -> set[str]:
@@ -163,7 +206,7 @@ def _tensors_with(model: onnx.ModelProto, dim: str) -> set[str]:
     return {
         value.name
         for value in _value_infos(model)
-        if dim in [d.dim_param for d in value.type.tensor_type.shape.dim]
+        if any(dim in d.dim_param for d in value.type.tensor_type.shape.dim)
     }
 
 

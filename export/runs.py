@@ -7,6 +7,7 @@ import torch
 
 from ..distill import Run, load_run
 from ..serve import Bundle
+from .errors import ExportError
 from .exporter import About, export
 
 _EXAMPLE_NODES, _EXAMPLE_EDGES = 5, 9
@@ -32,6 +33,11 @@ def export_run(
         ExportError: See `export`.
     """
     run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
+    if {"num_relations", "edge_types"} & run.architecture.arguments.keys():
+        raise ExportError(
+            f"{run.architecture.name} works on relations or types of nodes, for which the export "
+            "has no operator yet; such a network runs in torch"
+        )
     about = About(
         architecture=run.architecture.model_dump(),
         class_names=run.class_names,

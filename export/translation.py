@@ -3,20 +3,24 @@
 The schemas are the operators' formal signatures in ONNX, version 1. What a signature means is said
 in `kernels.reference`; `bodies` says it in standard ONNX operators.
 """
+# what onnxscript's operators return while they are traced is typed as what it may be outside
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
 
 from collections.abc import Callable
+from typing import Any
 
 import onnx
 import torch
 from onnx.defs import OpSchema
-from onnxscript import opset18 as standard
 from onnxscript.values import Op, Opset
 
 from .bodies import DOMAIN
+from .relational import relation_products, standard
 
 _IDS = ("I", ["tensor(int64)"], "positions and ids")
 _COLUMNS = ("C", ["tensor(int32)"], "source ids")
 _FLOATS = ("T", ["tensor(float)"], "features")
+_BYTES = ("Q", ["tensor(int8)"], "quantised features")
 
 
 def _schema(name: str, inputs: str, outputs: str, attributes: dict[str, str]) -> OpSchema:
@@ -40,7 +44,7 @@ def _schema(name: str, inputs: str, outputs: str, attributes: dict[str, str]) ->
         "",
         inputs=parameters(inputs),
         outputs=parameters(outputs),
-        type_constraints=[_IDS, _COLUMNS, _FLOATS],
+        type_constraints=[_IDS, _COLUMNS, _FLOATS, _BYTES],
         attributes=[
             OpSchema.Attribute(label, getattr(OpSchema.AttrType, kind), "")
             for label, kind in attributes.items()
@@ -70,6 +74,30 @@ SCHEMAS = {
             "out:T",
             {"negative_slope": "FLOAT", "add_self_loops": "INT"},
         ),
+        _schema(
+            "gatv2",
+            "rowptr:I col:C x_l:T x_r:T att:T bias:T?",
+            "out:T",
+            {"negative_slope": "FLOAT", "add_self_loops": "INT"},
+        ),
+        _schema(
+            "dot_attention",
+            "rowptr:I col:C query:T key:T value:T",
+            "out:T",
+            {"heads": "INT"},
+        ),
+        _schema("spmm_heads", "rowptr:I col:C x:T weight:T", "out:T", {"reduce": "STRING"}),
+        _schema("spmm_int8", "rowptr:I col:C x:Q scale:T", "out:T", {"reduce": "STRING"}),
+        _schema("edge_rows", "rowptr:I col:C", "out:I", {}),
+        _schema("edge_softmax", "rowptr:I score:T own:T?", "out:T own_out:T?", {}),
+        _schema("sddmm", "rowptr:I col:C a:T b:T", "out:T", {"heads": "INT"}),
+        _schema(
+            "relational_csr",
+            "rowptr:I col:C relation:I",
+            "pair_rowptr:I pair_col:C target_rowptr:I target_col:C sizes:I pair:I?",
+            {"num_relations": "INT"},
+        ),
+        _schema("extremum", "rowptr:I col:C x:T weight:T?", "out:T", {"reduce": "STRING"}),
     )
 }
 
@@ -77,7 +105,7 @@ SCHEMAS = {
 def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
     """Return torch's `custom_translation_table` for our operators."""
     opset = Opset(DOMAIN, 1)
-    op = {name: Op(opset, name, schema) for name, schema in SCHEMAS.items()}
+    op: dict[str, Any] = {name: Op(opset, name, schema) for name, schema in SCHEMAS.items()}
 
     def csr(edge_index, num_src, num_dst):
         return op["csr"](edge_index, num_src, num_dst)
@@ -108,41 +136,54 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
         row_t=None,
         perm_t=None,
     ):
-        out = op["spmm"](
-            rowptr, col, x, weight, src_scale, dst_scale, self_weight, bias, reduce=reduce
-        )
+        if weight is not None and len(weight.shape) == 2:
+            u = _scaled(x, src_scale)
+            out = op["spmm_heads"](rowptr, col, u, weight, reduce=reduce)
+            out = out if self_weight is None else standard.Add(out, _scaled(u, self_weight))
+            out = _scaled(out, dst_scale)
+            out = out if bias is None else standard.Add(out, bias)
+        else:
+            scales = (src_scale, dst_scale, self_weight)
+            out = op["spmm"](rowptr, col, x, weight, *scales, bias, reduce=reduce)
         # these two are not part of the node: ONNX has operators for them
         if residual is not None:
-            out = standard.Add(out, residual)  # type: ignore[reportArgumentType]
+            out = standard.Add(out, residual)
         after = {"none": lambda y: y, "relu": standard.Relu, "elu": standard.Elu}
         return after[activation](out)
 
-    def gat(
-        rowptr,
-        col,
-        x,
-        alpha_src,
-        alpha_dst,
-        bias,
-        negative_slope,
-        add_self_loops,
-        rowptr_t=None,
-        row_t=None,
-        perm_t=None,
-    ):
-        # torch's second output, lse, is for the backward pass alone
-        return (
-            op["gat"](
-                rowptr,
-                col,
-                x,
-                alpha_src,
-                alpha_dst,
-                bias,
-                negative_slope=float(negative_slope),
-                add_self_loops=int(add_self_loops),
-            ),
-        )
+    # torch's second output of attention, lse, and the transposed graph are for the backward pass
+
+    def gat(rowptr, col, x, alpha_src, alpha_dst, bias, slope, loops, *_transposed):
+        settings = {"negative_slope": float(slope), "add_self_loops": int(loops)}
+        return (op["gat"](rowptr, col, x, alpha_src, alpha_dst, bias, **settings),)
+
+    def gatv2(rowptr, col, x_l, x_r, att, bias, slope, loops, *_transposed):
+        settings = {"negative_slope": float(slope), "add_self_loops": int(loops)}
+        return (op["gatv2"](rowptr, col, x_l, x_r, att, bias, **settings),)
+
+    def dot_attention(rowptr, col, query, key, value, heads, *_transposed):
+        return (op["dot_attention"](rowptr, col, query, key, value, heads=int(heads)),)
+
+    def extremum(rowptr, col, x, weight, reduce, *_transposed):
+        return op["extremum"](rowptr, col, x, weight, reduce=reduce)
+
+    def spmm_int8(rowptr, col, x, scale, reduce):
+        return op["spmm_int8"](rowptr, col, x, scale, reduce=reduce)
+
+    def edge_rows(rowptr, col):
+        return op["edge_rows"](rowptr, col)
+
+    def edge_softmax(rowptr, score):
+        return op["edge_softmax"](rowptr, score, None)[0]
+
+    def edge_softmax_own(rowptr, score, own):
+        return op["edge_softmax"](rowptr, score, own)
+
+    def sddmm(rowptr, col, a, b, heads):
+        return op["sddmm"](rowptr, col, a, b, heads=int(heads))
+
+    def relational_csr(rowptr, col, relation, num_relations):
+        return op["relational_csr"](rowptr, col, relation, num_relations=int(num_relations))
 
     ops = torch.ops.graphstill
     return {
@@ -150,7 +191,24 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
         ops.gcn_norm.default: gcn_norm,
         ops.spmm.default: spmm,
         ops.gat.default: gat,
+        ops.gatv2.default: gatv2,
+        ops.dot_attention.default: dot_attention,
+        ops.extremum.default: extremum,
+        ops.spmm_int8.default: spmm_int8,
+        ops.edge_rows.default: edge_rows,
+        ops.edge_softmax.default: edge_softmax,
+        ops.edge_softmax_own.default: edge_softmax_own,
+        ops.sddmm.default: sddmm,
+        ops.relational_csr.default: relational_csr,
+        ops.relation_products.default: relation_products,
     }
+
+
+def _scaled(x, scale):
+    """Write the product of each row with a factor of its own, if there is one."""
+    if scale is None:
+        return x
+    return standard.Mul(standard.Unsqueeze(scale, standard.Constant(value_ints=[1])), x)
 
 
 def check_against_schema(node: onnx.NodeProto) -> None:

@@ -3,6 +3,7 @@
 Needs torch. Uses Triton on CUDA devices where it is installed.
 """
 
+from .aot import with_triton_kernels
 from .functional import (
     dot_attention,
     edge_l1,
@@ -56,4 +57,5 @@ __all__ = [
     "sign",
     "spmm",
     "spmm_int8",
+    "with_triton_kernels",
 ]

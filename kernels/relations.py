@@ -22,7 +22,8 @@ class RelationalGraph:
         edges: The edges as in-edges of destination nodes, N rows.
         relation: Relation of each edge in the CSR order of `edges`, [E] int64.
         count: Number of edges in the pair of each of them, [E] int64.
-        sizes: Number of pairs of each relation, R numbers that sum to P.
+        sizes: Number of pairs of each relation, R numbers that sum to P; a tensor [R] while a
+            module is exported, when numbers of pairs are not known.
     """
 
     pairs: CSRGraph
@@ -30,7 +31,7 @@ class RelationalGraph:
     edges: CSRGraph
     relation: Tensor
     count: Tensor
-    sizes: tuple[int, ...]
+    sizes: tuple[int, ...] | Tensor
 
     @classmethod
     def from_edge_index(
@@ -56,6 +57,8 @@ class RelationalGraph:
             ValueError: If a shape does not fit, or an id or a relation is out of range.
         """
         edges = CSRGraph.from_edge_index(edge_index, num_nodes, size=size)  # checks the ids
+        if torch.compiler.is_exporting():
+            return _traced(edges, edge_type.to(torch.int64), num_relations)
         _check_types(edge_type, edges.num_edges, num_relations)
         num_dst, edge_type = edges.num_nodes, edge_type.to(torch.int64)
         found, pair, count = (edge_type * num_dst + edge_index[1]).unique(
@@ -92,7 +95,7 @@ class RelationalGraph:
     def by_relation(self) -> Iterator[CSRGraph]:
         """Yield, for each relation, its edges as in-edges of its pairs."""
         first = 0
-        for count in self.sizes:
+        for count in map(int, self.sizes):
             rowptr = self.pairs.rowptr[first : first + count + 1]
             start, stop = int(rowptr[0]), int(rowptr[-1])
             positions = torch.arange(stop - start, device=rowptr.device)
@@ -103,6 +106,18 @@ class RelationalGraph:
         """Return the same graph on a device."""
         moved = (self.pairs, self.targets, self.edges, self.relation, self.count)
         return RelationalGraph(*(part.to(device) for part in moved), self.sizes)  # type: ignore[reportArgumentType]
+
+
+def _traced(edges: CSRGraph, edge_type: Tensor, num_relations: int) -> RelationalGraph:
+    relation = edge_type.index_select(0, edges.perm)
+    rowptr, col, target_rowptr, target_col, sizes, pair = torch.ops.graphstill.relational_csr(
+        edges.rowptr, edges.col, relation, num_relations
+    )
+    num_pairs, count = target_col.shape[0], rowptr.diff().index_select(0, pair)
+    in_order = (torch.arange(n, device=col.device) for n in (edges.num_edges, num_pairs))
+    pairs = CSRGraph(rowptr, col, next(in_order), edges.num_src)
+    targets = CSRGraph(target_rowptr, target_col, next(in_order), num_pairs)
+    return RelationalGraph(pairs, targets, edges, relation, count, sizes)
 
 
 def _check_types(edge_type: Tensor, num_edges: int, num_relations: int) -> None:

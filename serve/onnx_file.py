@@ -12,7 +12,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from .errors import BundleError
 
 DOMAIN = "graphstill"
-OPERATORS = frozenset({"csr", "gcn_norm", "gat", "spmm"})
+OPERATORS = frozenset(
+    """
+    csr dot_attention edge_rows edge_softmax extremum gat gatv2 gcn_norm relational_csr sddmm spmm
+    spmm_heads spmm_int8
+    """.split()
+)
 DOMAIN_VERSION = 1
 EXTERNAL = 1  # TensorProto.DataLocation
 

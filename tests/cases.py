@@ -117,6 +117,12 @@ def spmm_inputs(options: Options, num_nodes: int, num_edges: int, width: int) ->
     return made
 
 
+def compiled_environment() -> dict[str, str]:
+    """Return the environment of a process that has this tree and not Triton's interpreter."""
+    given = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return given | {"PYTHONPATH": str(Path(__file__).resolve().parents[1] / "src")}
+
+
 def weighted_sum(out: Tensor) -> Tensor:
     """A scalar whose gradient differs for every element."""
     return (out * torch.linspace(-1, 1, out.numel()).to(out).view_as(out)).sum()

@@ -64,6 +64,32 @@ def test_runs_leave_their_settings(place: Path) -> None:
     assert settings["teacher"]["arguments"] == {"dropout": 0.5}
 
 
+def test_large_graphs_are_trained_on_in_parts(place: Path, tmp_path: Path) -> None:
+    parts = ["--batch-size", "600", "--num-neighbors", "4,4", "--eval-batch-size", "900"]
+    command = ["distill", "--teacher", place / "teacher", "--out", tmp_path / "student", *TINY]
+    result = run(*command, *parts, "--teacher-store", tmp_path / "store", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["accuracy"]["test"] > 0.2
+    settings = json.loads((tmp_path / "student" / "settings.json").read_text())
+    assert settings["batches"]["num_neighbors"] == [4, 4]
+    assert (tmp_path / "store" / "store.json").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_work(place: Path, tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+    command = [*launch, "-m", "graphstill", "distill", "--teacher", place / "teacher", *TINY]
+    command += ["--batch-size", 600, "--out", tmp_path, "--json"]
+    told = [str(part) for part in command]
+    done = subprocess.run(told, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"]["test"] > 0.2  # one of the two prints
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 6
+    other = subprocess.run([*told, "--lr", "0.5"], capture_output=True, text=True, check=False)
+    assert other.returncode != 0
+    assert "train.lr is 0.01 there, 0.5 here" in other.stderr
+
+
 def test_check_passes_and_fails(place: Path, tmp_path: Path) -> None:
     result = run("check", place / "b" / "student")
     assert result.exit_code == 0, result.output
@@ -137,6 +163,9 @@ def test_predict(place: Path, tmp_path: Path) -> None:
         (["train", "--lr", "-1", "--out", "x"], "greater than 0"),
         (["train", "--select", "luck", "--out", "x"], "accuracy"),
         (["train", "--threads", "0", "--out", "x"], "threads"),
+        (["train", "--num-neighbors", "5,5", "--out", "x"], "needs --batch-size"),
+        (["train", "--batch-size", "9", "--num-neighbors", "5", "--out", "x"], "has 2 layers"),
+        (["train", "--batch-size", "9", "--num-neighbors", "a", "--out", "x"], "takes 15,10"),
         (["distill", "--teacher", "x", "--out", "y"], "no finished run"),
         (["export", "x", "--out", "y"], "no finished run"),
         (["bench", "x"], "no such directory"),
@@ -200,3 +229,19 @@ def test_ctrl_c_can_be_resumed(tmp_path: Path) -> None:
     assert "the same command goes on from the last checkpoint" in " ".join(said.split())
     assert checkpoint.exists()
     assert "Traceback" not in said
+
+
+def test_unseen_nodes_are_reported_apart(tmp_path: Path) -> None:
+    settings = ["--inductive", "0.2", *TINY]
+    result = run("train", "--data", "digits", "--out", tmp_path / "teacher", "--json", *settings)
+    assert result.exit_code == 0, result.output
+    accuracy = json.loads(result.output)["accuracy"]
+    assert {"test_observed", "test_inductive", "production"} < set(accuracy)
+    student = ["distill", "--teacher", tmp_path / "teacher", "--model", "MLP", "--out"]
+    result = run(*student, tmp_path / "a", "--term", "none", *settings)
+    assert result.exit_code == 0, result.output
+    assert "accuracy train" in result.output
+    assert "test_inductive" in result.output
+    result = run(*student, tmp_path / "b", *TINY)  # the student would see what is held back
+    assert result.exit_code == 2
+    assert "use the same data and split seed" in " ".join(result.output.split())

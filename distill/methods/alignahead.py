@@ -27,6 +27,7 @@ from torch import Tensor
 from ...kernels import CSRGraph, edge_l1
 from ..data import Observed
 from ..errors import TapError
+from ..labels import label_loss
 from ..losses import Pass, Term, given
 from .structure import divergence, local_structure
 
@@ -83,7 +84,7 @@ class DeepSupervision(Term):
         """Return the sum over layers of the mean over the training nodes."""
         labels = data.y[data.train]
         losses = [
-            F.cross_entropy(head(h[data.train]), labels)
+            label_loss(head(h[data.train]), labels)
             for head, h in zip(self.heads, student.layers, strict=True)
         ]
         return torch.stack(losses).sum()

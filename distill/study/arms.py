@@ -8,9 +8,11 @@ from typing import Any
 
 from ..data import NodeData
 from ..datasets import load
+from ..distillation import DistillSettings, distill
 from ..groups import OnlineSettings, train_together
+from ..many_graphs import largest_component_of
 from ..models import Architecture, fitting, parameters_of
-from ..runs import SUMMARY, DistillSettings, Run, distill, load as load_run, train
+from ..runs import SUMMARY, Run, load as load_run, train
 from ..selection import TrainSettings
 from .curves import reached, read_curves
 from .diagnostics import brief, diagnose, read_diagnostics
@@ -33,7 +35,8 @@ class Plan:
         """Set an arm's knobs."""
         network = study.network("mlp" if arm.network == "mlp" else "student", data)
         training = {k: v for k, v in knobs.items() if k in TrainSettings.model_fields}
-        settings = TrainSettings(**{**study.training("student", data).model_dump(), **training})
+        trained = study.training("student", data).model_dump() | arm.train | training
+        settings = TrainSettings(**trained)
         if "dropout" in knobs:
             arguments = {**network.arguments, "dropout": knobs["dropout"]}
             network = network.model_copy(update={"arguments": arguments})
@@ -185,11 +188,14 @@ def _measured(runs: list[Run], folder: Path | None) -> dict[str, Any]:
     """Return what one run, or a group of students, came to; a group's numbers are means."""
     params, params_embedding = parameters_of(runs[0].module)
     tests = [run.accuracy["test"] for run in runs]
+    more = [name for name in runs[0].accuracy if name not in ("train", "val", "test")]
     return {
         "params": params,
         "params_embedding": params_embedding,
+        "metric": runs[0].provenance["metric"],
         "val": _mean([run.accuracy["val"] for run in runs]),
         "test": _mean(tests),
+        **{name: _mean([run.accuracy[name] for run in runs]) for name in more},
         "students": tests,
         "epochs": _mean([run.provenance["epochs"] for run in runs]),
         **reached(read_curves(folder)),
@@ -224,14 +230,17 @@ def _students(
 
 def load_data(study: StudySettings, place: Place, data: str, seed: int) -> NodeData:
     """Return a data set under the split of a seed."""
-    nodes = _loaded(data, place.root)
+    nodes = _loaded(data, place.root, study.split.largest_component)
     divided = study.divided(nodes, seed)
-    return nodes if divided is None else nodes.with_split(*divided)
+    nodes = nodes if divided is None else nodes.with_split(*divided)
+    share = study.split.inductive
+    return nodes.with_unseen(share, seed) if share else nodes
 
 
 @functools.cache
-def _loaded(data: str, root: Path | None) -> NodeData:
-    return load(data, root)
+def _loaded(data: str, root: Path | None, largest_component: bool) -> NodeData:
+    nodes = load(data, root)
+    return largest_component_of(nodes) if largest_component else nodes
 
 
 def architecture_of(network: Network, nodes: NodeData) -> Architecture:

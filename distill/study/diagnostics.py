@@ -27,9 +27,10 @@ from torch import Tensor
 
 from ..checkpoint import write_in_one_step
 from ..data import NodeData
+from ..distillation import learnt
 from ..evaluate import predict
 from ..methods import Attention, LayerPairs
-from ..runs import Run, learnt
+from ..runs import Run
 
 DIAGNOSTICS = "diagnostics.json"
 BINS = 15

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 
 from ..data import NodeData
+from ..distillation import distill
 from ..groups import train_together
-from ..runs import Run, distill, train
+from ..runs import Run, train
 from ..selection import TrainSettings
 from .arms import Place, Plan, architecture_of, load_data
 from .settings import StudySettings

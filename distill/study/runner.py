@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ..checkpoint import write_in_one_step
+from ..directory import agrees
 from ..errors import StudyError
 from ..runs import SUMMARY
 from .arms import Place, run_arm, teacher_line, train_itself, train_teacher
@@ -283,7 +284,7 @@ def _claim(path: Path, study: StudySettings) -> None:
 
 def _extends(name: str, before: Any, now: Any) -> bool:
     if name in ("arms", "data"):
-        return all(key in now and now[key] == value for key, value in before.items())
+        return all(key in now and agrees(value, now[key]) for key, value in before.items())
     if name == "seeds":
         return now >= before
-    return name in ("question", "against", "without") or now == before
+    return name in ("question", "against", "without") or agrees(before, now)

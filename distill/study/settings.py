@@ -9,12 +9,14 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..data import HIDDEN, NodeData, Split, per_class_name
+from ..data import NodeData
+from ..distillation import DistillSettings
 from ..errors import StudyError
 from ..groups import OnlineSettings
+from ..labels import HIDDEN
 from ..relational import own_test_name
-from ..runs import DistillSettings
 from ..selection import TrainSettings
+from ..splits import Split, per_class_name
 
 # knobs that are not fields of TrainSettings, and what they are set in
 _OTHER = ("alpha", "temperature", "dropout", "label_smoothing", "weight")
@@ -59,11 +61,15 @@ class SplitSettings(_Frozen):
             the data set's test nodes, and its others divided in the ratio of train and val.
         train: For training.
         val: For validation.
+        inductive: Share of the test nodes that training does not see (`NodeData.with_unseen`).
+        largest_component: Whether nodes beside the largest connected component are left out.
     """
 
     kind: Literal["own", "own-test", "fractions", "per-class"] = "own"
     train: float = Field(default=0.6, gt=0)
     val: float = Field(default=0.2, gt=0)
+    inductive: float = Field(default=0.0, ge=0, lt=1)
+    largest_component: bool = False
 
 
 class DataSettings(_Frozen):
@@ -94,6 +100,7 @@ class Arm(_Frozen):
         label_smoothing: For labels alone.
         method: For a teacher: as in `DistillSettings`.
         peers: For peers: as in `OnlineSettings`.
+        train: Replaces fields of the students' training: int8_weights, precision …
         tune: Whether its knobs are searched; an arm that is not runs with the defaults.
         like: Another arm whose tuned knobs are taken over: for ablations, which must differ in
             nothing else.
@@ -104,8 +111,14 @@ class Arm(_Frozen):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     method: DistillSettings = DistillSettings(terms=())
     peers: OnlineSettings = OnlineSettings()
+    train: dict[str, Any] = Field(default_factory=dict)
     tune: bool = True
     like: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Arm":
+        TrainSettings(**self.train)
+        return self
 
     def knobs(self, space: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the part of a search space that means something to this arm."""
@@ -153,7 +166,7 @@ class StudySettings(_Frozen):
         tuning_seeds: Seeds of the search; none of them is an evaluation seed.
         arms: Arms beside the mandatory ones.
         without: Mandatory arms to leave out.
-        against: Arms that all others are compared with.
+        against: Arms that all others are compared with; "teacher" is one of them.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -182,7 +195,8 @@ class StudySettings(_Frozen):
         for name, arm in self.all_arms.items():
             if arm.like is not None and arm.like not in self.all_arms:
                 raise ValueError(f"{name} is to be like {arm.like!r}, which is no arm")
-        if missing := [name for name in self.against if name not in self.all_arms]:
+        known = {"teacher", *self.all_arms}
+        if missing := [name for name in self.against if name not in known]:
             raise ValueError(f"compared with {', '.join(missing)}, which are no arms")
         if clash := set(self.tuning_seeds) & set(range(self.seeds)):
             raise ValueError(f"tuning seeds {sorted(clash)} are evaluation seeds too")
@@ -214,18 +228,19 @@ class StudySettings(_Frozen):
         part, y = self.split, nodes.y
         if part.kind == "own":
             return None
+        where = "largest component, " if part.largest_component else ""
         if part.kind == "own-test":
             own = nodes.split
             others = torch.cat([own.train, own.val]).sort().values
             split = Split.with_test(own.test, others, part.train, part.val, seed)
             return split, own_test_name(part.train, part.val, seed)
         if part.kind == "fractions":
-            name = f"{part.train:g} / {part.val:g} at random, seed {seed}"
+            name = f"{where}{part.train:g} / {part.val:g} at random, seed {seed}"
             known = (y != HIDDEN).nonzero().squeeze(1) if y.dim() == 1 else torch.arange(len(y))
             split = Split.fractions(len(known), part.train, part.val, seed)
             return split.among(known), name
         train, val = int(part.train), int(part.val)
-        return Split.per_class(y, train, val, seed), per_class_name(train, val, seed)
+        return Split.per_class(y, train, val, seed), where + per_class_name(train, val, seed)
 
 
 def read_study(path: Path) -> StudySettings:

@@ -123,12 +123,8 @@ def sentence(found: Found) -> str:
     if found.nearest is None:
         return f"No candidate could be trained within {limits}."
     passed = {n: s for n, s in excess(found.nearest, limits).items() if s > 1}
-    said = ", ".join(
-        f"{_LIMIT[name]} by {100 * (share - 1):.3g} %" for name, share in passed.items()
-    )
-    return (
-        f"Nothing is within {limits}. Nearest came {describe(found.nearest)}, which passes {said}."
-    )
+    said = ", ".join(f"{share:.3g} × the limit of {_LIMIT[name]}" for name, share in passed.items())
+    return f"Nothing is within {limits}. Nearest came {describe(found.nearest)}: {said}."
 
 
 def describe(facts: Facts) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 from ...distill import Architecture, NodeData, Result, Run, build
 from ...distill.checkpoint import write_in_one_step
 from ...distill.directory import load_finished
+from ...distill.distillation import teach
 from ...distill.errors import DivergedError
-from ...distill.runs import teach
 from ...serve import Bundle
 from ..exporter import count_parameters
 from ..harness import Row, Settings, measure

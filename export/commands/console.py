@@ -36,8 +36,8 @@ Data = Annotated[
     str,
     typer.Option(
         help="digits, cora, citeseer, pubmed, amazon-computers, amazon-photo, coauthor-cs, "
-        "coauthor-physics, or package.module:function for a function of yours that returns a PyG "
-        "Data object."
+        "coauthor-physics, ppi, citation-multilabel, twitch, ogbn-arxiv, ogbn-products, or "
+        "package.module:function for a function of yours that returns a PyG Data object."
     ),
 ]
 Root = Annotated[
@@ -45,6 +45,10 @@ Root = Annotated[
     typer.Option(help="Folder with PyG's raw files, for machines without a network; only read."),
 ]
 SplitSeed = Annotated[int, typer.Option(help="Seed of the split, where the data brings none.")]
+Inductive = Annotated[
+    float,
+    typer.Option(help="Share of the test nodes that training does not see, nor their edges."),
+]
 Threads = Annotated[int | None, typer.Option(help="Threads; all processors if not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -115,17 +119,18 @@ def torch_kernels_state() -> str:
     return f"not in use, {problem}" if problem else native.path()
 
 
-def load_data(name: str, root: Path | None, seed: int) -> "NodeData":
-    """Load a data set by name."""
+def load_data(name: str, root: Path | None, seed: int, inductive: float = 0.0) -> "NodeData":
+    """Load a data set by name; a share of its test nodes may be kept from training."""
     from ...distill import load
 
-    return load(name, root, seed=seed)
+    loaded = load(name, root, seed=seed)
+    return loaded.with_unseen(inductive, seed) if inductive else loaded
 
 
 def load_inputs(
     data: str | None, root: Path | None, seed: int
 ) -> tuple["dict[str, np.ndarray] | None", "np.ndarray | None", "np.ndarray | None"]:
-    """Return a call's inputs, and labels and test nodes where the data has them."""
+    """Return a call's inputs, and classes and test nodes where the data has them."""
     if data is None:
         return None, None, None
     if data.endswith(".npz"):
@@ -135,7 +140,8 @@ def load_inputs(
             return {name: file[name] for name in file.files}, None, None
     loaded = load_data(data, root, seed)
     inputs = {"x": loaded.x.numpy(), "edge_index": loaded.edge_index.numpy()}
-    return inputs, loaded.y.numpy(), loaded.split.test.numpy()
+    labels = loaded.y.numpy() if loaded.y.dim() == 1 else None
+    return inputs, labels, loaded.split.test.numpy()
 
 
 def imported(path: str) -> Any:

@@ -7,93 +7,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import budget as budgets
-from .console import AsJson, Data, Root, SplitSeed, Threads, guarded, load_data, out
+from .console import AsJson, Data, Inductive, Root, SplitSeed, Threads, guarded, load_data, out
+from .training_options import (
+    TERMS,
+    Arguments,
+    BatchSize,
+    CheckpointSteps,
+    Decay,
+    Epochs,
+    EvalBatchSize,
+    Hidden,
+    InputDropout,
+    Int8,
+    Int8Features,
+    Layers,
+    Model,
+    NumNeighbors,
+    Out,
+    Patience,
+    Protect,
+    Rate,
+    Seed,
+    Select,
+    large,
+    learns,
+)
 
 if TYPE_CHECKING:
     from ...distill import Architecture, BatchSettings, NodeData, Run, TrainSettings
-
-_NETWORK, _LEARNS, _TRAINING = "The network", "What it learns from the teacher", "Training"
-
-
-def _network(help: str, *names: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel=_NETWORK)
-
-
-def _learns(help: str) -> Any:
-    return typer.Option(help=help, rich_help_panel=_LEARNS)
-
-
-def _training(help: str) -> Any:
-    return typer.Option(help=help, rich_help_panel=_TRAINING)
-
-
-def _large(help: str, *names: str) -> Any:
-    return typer.Option(*names, help=help, rich_help_panel="Large graphs")
-
-
-Model = Annotated[
-    str,
-    _network("GCN, GraphSAGE, GAT, GCNII, SharedGCN, SharedGCNII, or MLP, which sees no graph."),
-]
-Hidden = Annotated[int, _network("Width of the hidden layers.")]
-Layers = Annotated[int, _network("Number of layers; GCNII adds one before and one behind.")]
-Arguments = Annotated[
-    list[str] | None,
-    _network(
-        "Further argument of the network as name=value, such as dropout=0.5 or heads=4; "
-        "may be repeated.",
-        "--argument",
-    ),
-]
-Epochs = Annotated[int, _training("Most epochs, each one pass over the whole graph.")]
-Patience = Annotated[int, _training("Epochs without a better one before stopping.")]
-Rate = Annotated[float, _training("Learning rate of Adam.")]
-Decay = Annotated[float, _training("Weight decay.")]
-InputDropout = Annotated[float, _training("Share of features set to zero; 0.5 helps on Cora.")]
-Int8 = Annotated[bool, _training("Train with int8 weights simulated; it ends with such.")]
-Int8Features = Annotated[bool, _training("Simulate int8 features too.")]
-Protect = Annotated[
-    str | None,
-    _training(
-        "LOW,HIGH: probabilities with which features of nodes with the fewest and the most "
-        "in-edges are left out of --int8-features."
-    ),
-]
-Select = Annotated[
-    str, _training("What makes an epoch the best on the validation nodes: loss, or accuracy.")
-]
-TERMS = "abkd, stride, r2, cka, fitnet, attention-transfer, lsp, gsp, g-crd, mustad"
-Seed = Annotated[int, _training("Seed of initialisation and dropout.")]
-Out = Annotated[
-    Path, typer.Option("--out", help="Directory for the run; an interrupted one goes on there.")
-]
-BatchSize = Annotated[
-    int | None,
-    _large(
-        "Train on sampled parts of the graph: nodes answered for in a step, over all "
-        "processes together. Without it every step is the whole graph.",
-    ),
-]
-NumNeighbors = Annotated[
-    str | None,
-    _large(
-        "With --batch-size: in-neighbours to sample of each node, a number for each layer, "
-        "nearest first: 15,10. -1 takes all. 10 for each layer if not given.",
-    ),
-]
-EvalBatchSize = Annotated[
-    int | None,
-    _large(
-        "With --batch-size: nodes at a time in evaluation, each with all its in-neighbours, "
-        "where the whole graph does not fit into memory. The answers are the same.",
-    ),
-]
-CheckpointSteps = Annotated[
-    int | None,
-    _large(
-        "With --batch-size: steps between checkpoints, where epochs are long.",
-    ),
-]
 
 
 def train(
@@ -101,6 +42,7 @@ def train(
     data: Data = "digits",
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 256,
     num_layers: Layers = 2,
@@ -155,7 +97,7 @@ def train(
             protect=_pair(protect),
         )
         with joined() as workers:
-            loaded = workers.in_turn(lambda: load_data(data, root, split_seed))
+            loaded = workers.in_turn(lambda: load_data(data, root, split_seed, inductive))
             architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
             run = train_network(architecture, loaded, settings, batches=batches, directory=out_dir)
             if workers.first:
@@ -169,27 +111,28 @@ def distill(
     data: Annotated[str | None, typer.Option(help="Data set; the teacher's if not given.")] = None,
     root: Root = None,
     split_seed: SplitSeed = 0,
+    inductive: Inductive = 0.0,
     model: Model = "GCN",
     hidden_channels: Hidden = 16,
     num_layers: Layers = 2,
     argument: Arguments = None,
     alpha: Annotated[
-        float, _learns("Weight of the teacher's logits: 0 is labels alone, 1 the teacher alone.")
+        float, learns("Weight of the teacher's logits: 0 is labels alone, 1 the teacher alone.")
     ] = 0.9,
     temperature: Annotated[
-        float, _learns("Temperature of the logits; above 1 the unlikely classes count more.")
+        float, learns("Temperature of the logits; above 1 the unlikely classes count more.")
     ] = 1.0,
     term: Annotated[
         list[str] | None,
-        _learns(f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
+        learns(f"NAME=WEIGHT of a term over layers: {TERMS}, or none; may be repeated."),
     ] = None,
     control: Annotated[
         str | None,
-        _learns("Teach with layers that know nothing, for comparison: untrained or shuffled."),
+        learns("Teach with layers that know nothing, for comparison: untrained or shuffled."),
     ] = None,
     initialise: Annotated[
         str | None,
-        _learns(
+        learns(
             "First weights of the student: pruned (cut out of the teacher; pruned=taylor "
             "compares channels by gradients) or attention (of the network that is asked for, the "
             "one layer that absorbs most of the teacher)."
@@ -197,9 +140,9 @@ def distill(
     ] = None,
     teacher_layer: Annotated[
         list[str] | None,
-        _learns("Layer of the teacher; may be repeated; its hidden layers if not given."),
+        learns("Layer of the teacher; may be repeated; its hidden layers if not given."),
     ] = None,
-    student_layer: Annotated[list[str] | None, _learns("The same of the student.")] = None,
+    student_layer: Annotated[list[str] | None, learns("The same of the student.")] = None,
     epochs: Epochs = 500,
     patience: Patience = 100,
     lr: Rate = 0.01,
@@ -215,7 +158,7 @@ def distill(
     checkpoint_steps: CheckpointSteps = None,
     live_teacher: Annotated[
         bool,
-        _large(
+        large(
             "With --batch-size: ask the teacher in every step, on what the student sees, "
             "instead of looking its answers up.",
             "--live-teacher",
@@ -223,7 +166,7 @@ def distill(
     ] = False,
     teacher_store: Annotated[
         Path | None,
-        _large(
+        large(
             "With --batch-size: folder of the teacher's answers, for several students; "
             "written where there is none, the run's own folder if not given."
         ),
@@ -297,7 +240,7 @@ def distill(
             if batches is not None:
                 raise ValueError("--budget searches on the whole graph; leave --batch-size out")
             taught = load_run(teacher)
-            loaded = load_data(data or taught.provenance["data"], root, split_seed)
+            loaded = load_data(data or taught.provenance["data"], root, split_seed, inductive)
             budgets.search_student(
                 taught,
                 loaded,
@@ -323,7 +266,7 @@ def distill(
         with joined() as workers:
             taught = load_run(teacher)
             name = data or taught.provenance["data"]
-            loaded = workers.in_turn(lambda: load_data(name, root, split_seed))
+            loaded = workers.in_turn(lambda: load_data(name, root, split_seed, inductive))
             run = distill_student(
                 taught,
                 _architecture(model, hidden_channels, num_layers, argument, loaded),
@@ -464,7 +407,9 @@ def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
         print(json.dumps({"run": str(directory), **facts}, indent=2))
         return
     accuracy = ", ".join(f"{name} {100 * value:.2f} %" for name, value in run.accuracy.items())
+    metric = run.provenance["metric"]
     out.print(
-        f"{run.architecture.name}, {parameters:,} parameters: {accuracy}; kept in {directory}",
+        f"{run.architecture.name}, {parameters:,} parameters: {metric} {accuracy}; kept in "
+        f"{directory}",
         highlight=False,
     )

@@ -4,10 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import reference
 from ..graph import CSRGraph
 from .checks import check_features, check_heads, check_shape, transposed
-from .edges import edge_products
+from .edges import edge_products, row_of
 
 
 def edge_softmax(graph: CSRGraph, score: Tensor) -> Tensor:
@@ -219,7 +218,7 @@ def gat_attention(
         Attention of each edge in CSR order, [E, H], and of each node to itself, [N, H], or None
         without add_self_loops. Together they sum to one over a row. Memory is O(E H).
     """
-    row = reference.rows(graph.rowptr, graph.num_edges)
+    row = row_of(graph)
     score = alpha_src.index_select(0, graph.col) + alpha_dst.index_select(0, row)
     score = F.leaky_relu(score if edge is None else score + edge, negative_slope)
     if not add_self_loops:
@@ -243,7 +242,7 @@ def gatv2_attention(
 
     edge [E, H · C], in CSR order, and loop [N, H · C] are added to the sums of both ends.
     """
-    row = reference.rows(graph.rowptr, graph.num_edges)
+    row = row_of(graph)
 
     def score(both: Tensor) -> Tensor:
         both = F.leaky_relu(both, negative_slope)
@@ -263,6 +262,8 @@ def _softmax(
     if own is None:
         return torch.ops.graphstill.edge_softmax(graph.rowptr, score), None
     score = score.masked_fill((row == graph.col).unsqueeze(-1), -torch.inf)
+    if torch.compiler.is_exporting():
+        return torch.ops.graphstill.edge_softmax_own(graph.rowptr, score, own)
     top = torch.segment_reduce(score.detach(), "max", offsets=graph.rowptr, axis=0)
     top = torch.maximum(top, own.detach())
     exp, own = (score - top.index_select(0, row)).exp(), (own - top).exp()

@@ -24,9 +24,10 @@ def edge_sum(
     Returns:
         [N, F].
     """
-    ends = torch.arange(graph.num_edges + 1, device=value.device)
-    row = reference.rows(graph.rowptr, graph.num_edges)
-    own = ends[:-1]
+    own, walked = torch.arange(graph.num_edges, device=value.device), (None, None, None)
+    if torch.is_grad_enabled():
+        ends = torch.arange(graph.num_edges + 1, device=value.device)
+        walked = (ends, row_of(graph).to(torch.int32), own)
     return torch.ops.graphstill.spmm(
         graph.rowptr,
         own.to(torch.int32),
@@ -34,9 +35,9 @@ def edge_sum(
         weight,
         None,
         scale,
-        rowptr_t=ends,
-        row_t=row.to(torch.int32),
-        perm_t=own,
+        rowptr_t=walked[0],
+        row_t=walked[1],
+        perm_t=walked[2],
     )
 
 
@@ -61,7 +62,13 @@ def edge_mean(graph: CSRGraph, value: Tensor) -> Tensor:
 
     That is what PyG gives a node's self loop where `fill_value` is "mean".
     """
-    row = reference.rows(graph.rowptr, graph.num_edges)
-    other = (row != graph.col).to(value.dtype)
-    count = torch.zeros_like(graph.rowptr[1:], dtype=value.dtype).index_add(0, row, other)
+    other = (row_of(graph) != graph.col).to(value.dtype)
+    count = edge_sum(graph, other.unsqueeze(-1)).squeeze(-1)
     return edge_sum(graph, value, other, scale=count.clamp(min=1).reciprocal())
+
+
+def row_of(graph: CSRGraph) -> Tensor:
+    """Return the destination of each edge in CSR order, [E] int64."""
+    if torch.compiler.is_exporting():
+        return torch.ops.graphstill.edge_rows(graph.rowptr, graph.col)
+    return reference.rows(graph.rowptr, graph.num_edges)

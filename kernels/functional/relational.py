@@ -8,6 +8,8 @@ written, and the gradient of the weights is one product per relation too.
 import torch
 from torch import Tensor
 
+from .. import reference
+from ..graph import CSRGraph
 from ..relations import RelationalGraph
 from .checks import check_features, check_shape
 from .sums import spmm, spmm_csr
@@ -54,17 +56,11 @@ def rgcn(
     shape = (graph.num_relations, *weight.shape[1:-2], x.shape[1] // blocks, weight.shape[-1])
     check_shape("weight", weight, shape)
     per_pair = spmm(graph.pairs, x, reduce=reduce)  # [P, F]
-    # split and unbind: the gradient of a slice would be as large as what it was cut from
-    parts = zip(per_pair.split(graph.sizes), weight.unbind(), strict=True)
-    table = torch.cat([_transform(part, matrix) for part, matrix in parts])  # [P, F']
+    if isinstance(graph.sizes, Tensor):  # traced
+        table = torch.ops.graphstill.relation_products(per_pair, graph.sizes, weight)
+    else:
+        table = reference.relation_products(per_pair, graph.sizes, weight)
     return spmm(graph.targets, table, bias=bias, residual=residual)
-
-
-def _transform(x: Tensor, weight: Tensor) -> Tensor:
-    if weight.dim() == 2:
-        return x @ weight
-    blocks = x.unflatten(1, (weight.shape[0], -1))
-    return torch.einsum("pbi,bio->pbo", blocks, weight).flatten(1)
 
 
 def rgcn_embeddings(
@@ -96,6 +92,8 @@ def rgcn_embeddings(
         raise ValueError(f"tables have {num_src} rows, the graph {graph.num_src} source nodes")
     if comp is None:
         check_shape("tables", tables, (graph.num_relations, num_src, width))
+        if isinstance(graph.sizes, Tensor):
+            return _stacked(graph, tables, bias, residual, reduce)
         parts = zip(graph.by_relation(), tables.unbind(), strict=True)
         table = torch.cat([spmm(part, rows, reduce=reduce) for part, rows in parts])
         return spmm(graph.targets, table, bias=bias, residual=residual)
@@ -105,5 +103,21 @@ def rgcn_embeddings(
         weight = comp[:, basis].index_select(0, graph.relation)
         weight = weight / graph.count if reduce == "mean" else weight
         out = out + spmm_csr(graph.edges, tables[basis], weight)
+    out = out if bias is None else out + bias
+    return out if residual is None else out + residual
+
+
+def _stacked(
+    graph: RelationalGraph,
+    tables: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    reduce: str,
+) -> Tensor:
+    """Sum rows of all relations' tables, one below the other, where sizes are only traced."""
+    col = (graph.relation * graph.num_src + graph.edges.col).to(torch.int32)
+    edges = CSRGraph(graph.edges.rowptr, col, graph.edges.perm, tables.shape[0] * tables.shape[1])
+    weight = graph.count.to(tables.dtype).reciprocal() if reduce == "mean" else None
+    out = spmm_csr(edges, tables.flatten(0, 1), weight)
     out = out if bias is None else out + bias
     return out if residual is None else out + residual

@@ -12,7 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .hubs import join_softmax, join_sums, launch, piece, room, save_softmax
-from .tiles import softmax_step, tile
+from .table import tile_for
+from .tiles import softmax_step
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_edges"])
@@ -180,7 +181,7 @@ def dot_attention(
     out = value.new_empty(rows, value.shape[1])
     lse = value.new_empty(rows, num_heads, dtype=torch.float32)
     if out.numel() > 0:
-        block_e, block_c = tile(channels)
+        tile = tile_for("dot_attention", value, channels, rows, col.numel())
         launch(
             _attention_kernel,
             rows,
@@ -198,8 +199,7 @@ def dot_attention(
             channels**-0.5,
             H=num_heads,
             C=channels,
-            BLOCK_E=block_e,
-            BLOCK_C=block_c,
+            **tile.settings("BLOCK_C"),
         )
     return out, lse
 
@@ -221,9 +221,9 @@ def dot_attention_backward(
     attention = value.new_empty(col.numel(), heads, dtype=torch.float32)
     dscore = torch.empty_like(attention)
     dquery, dkey, dvalue = (torch.empty_like(t) for t in (query, key, value))
-    block_e, block_c = tile(channels)
-    settings = {"H": heads, "C": channels, "BLOCK_E": block_e, "BLOCK_C": block_c}
     edges = col.numel()
+    tile = tile_for("dot_attention_backward", value, channels, query.shape[0], edges)
+    settings = {"H": heads, "C": channels, **tile.settings("BLOCK_C")}
     kept, more = (room(value, edges, heads, channels) for _ in range(2))
     if dquery.numel() > 0:
         tensors = (grad, query, key, value, lse, mean, attention, dscore, dquery, kept)

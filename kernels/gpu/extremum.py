@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cpu.precision import HALF
 from .hubs import join_sums, launch, part_in, parts_of, piece, room
-from .tiles import tile
+from .table import tile_for
 
 
 @triton.jit
@@ -181,11 +181,11 @@ def extremum(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None, redu
     rows, features = rowptr.numel() - 1, x.shape[1]
     out, x = x.new_empty(rows, features), x.contiguous()
     if out.numel() > 0:
-        block_e, block_f = tile(min(features, 128))
+        tile = tile_for("extremum", x, features, rows, col.numel())
         launch(
             _extremum_kernel,
             rows,
-            triton.cdiv(features, block_f),
+            triton.cdiv(features, tile.block_f),
             col.numel(),
             rowptr,
             col,
@@ -196,8 +196,7 @@ def extremum(rowptr: Tensor, col: Tensor, x: Tensor, weight: Tensor | None, redu
             F=features,
             HAS_WEIGHT=weight is not None,
             MAX=reduce == "max",
-            BLOCK_E=block_e,
-            BLOCK_F=block_f,
+            **tile.settings("BLOCK_F"),
         )
     return out
 
@@ -221,13 +220,13 @@ def extremum_backward(
     settings = {"F": features, "HAS_WEIGHT": weight is not None}
     edges, kept = col.numel(), room(x, col.numel(), features)
     if out.numel() > 0:
-        block_e, block_f = tile(min(features, 128))
-        grid = (out.shape[0], triton.cdiv(features, block_f), edges)
+        tile = tile_for("extremum", x, features, out.shape[0], edges)
+        grid = (out.shape[0], triton.cdiv(features, tile.block_f), edges)
         tensors = (rowptr, col, x, given, out, grad.contiguous(), share, kept)
-        launch(_share_kernel, *grid, *tensors, **settings, BLOCK_E=block_e, BLOCK_F=block_f)
+        launch(_share_kernel, *grid, *tensors, **settings, **tile.settings("BLOCK_F"))
     if dx.numel() > 0:
-        block_e, block_f = tile(features)
+        tile = tile_for("extremum_backward", x, features, x.shape[0], edges)
         grid, tensors = (x.shape[0], 1, edges), (x, given, out, share, dx, dweight, kept)
-        settings |= {"BLOCK_E": block_e, "BLOCK_F": block_f}
+        settings |= tile.settings("BLOCK_F")
         launch(_source_kernel, *grid, rowptr_t, row_t, perm_t, *tensors, **settings)
     return dx, dweight

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .hubs import join_softmax, join_sums, launch, piece, room, save_softmax
 from .softmax import row_sum
-from .tiles import leaky, softmax_step, tile
+from .table import tile_for
+from .tiles import leaky, softmax_step
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_edges"])
@@ -161,7 +162,7 @@ def gat(
     out = x.new_empty(rows, x.shape[1])
     lse = x.new_empty(rows, heads, dtype=torch.float32)
     if out.numel() > 0:
-        block_e, block_c = tile(x.shape[1] // heads)
+        tile = tile_for("gat", x, x.shape[1] // heads, rows, col.numel())
         launch(
             _gat_kernel,
             rows,
@@ -182,8 +183,7 @@ def gat(
             C=x.shape[1] // heads,
             LOOPS=add_self_loops,
             HAS_BIAS=bias is not None,
-            BLOCK_E=block_e,
-            BLOCK_C=block_c,
+            **tile.settings("BLOCK_C"),
         )
     return out, lse
 
@@ -207,7 +207,7 @@ def gat_backward(
     dsrc = x.new_empty(x.shape[0], heads, dtype=torch.float32)
     dscore = x.new_empty(col.numel(), heads, dtype=torch.float32)
     if dx.numel() > 0:
-        block_e, block_c = tile(x.shape[1] // heads)
+        tile = tile_for("gat_backward", x, x.shape[1] // heads, x.shape[0], col.numel())
         launch(
             _gat_source_kernel,
             x.shape[0],
@@ -229,8 +229,7 @@ def gat_backward(
             H=heads,
             C=x.shape[1] // heads,
             LOOPS=add_self_loops,
-            BLOCK_E=block_e,
-            BLOCK_C=block_c,
+            **tile.settings("BLOCK_C"),
         )
     ddst = row_sum(rowptr, dscore)
     if add_self_loops:

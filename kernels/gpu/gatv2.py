@@ -8,7 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from .hubs import join_softmax, launch, piece, room, save_softmax
-from .tiles import leaky, softmax_step, tile
+from .table import tile_for
+from .tiles import leaky, softmax_step
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_edges"])
@@ -89,7 +90,7 @@ def gatv2(
     out = x_l.new_empty(rows, x_l.shape[1])
     lse = x_l.new_empty(rows, heads, dtype=torch.float32)
     if out.numel() > 0:
-        block_e, block_c = tile(att.shape[1])
+        tile = tile_for("gatv2", x_l, att.shape[1], rows, col.numel())
         launch(
             _gatv2_kernel,
             rows,
@@ -110,7 +111,6 @@ def gatv2(
             C=att.shape[1],
             LOOPS=add_self_loops,
             HAS_BIAS=bias is not None,
-            BLOCK_E=block_e,
-            BLOCK_C=block_c,
+            **tile.settings("BLOCK_C"),
         )
     return out, lse

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from . import hubs
 from .hubs import join_sums, launch, piece, room
-from .tiles import leaky, tile
+from .table import tile_for
+from .tiles import leaky
 
 # programs that share the rows, each with a part of att's gradient; fixed, so that bits are too
 _PROGRAMS = 1024
-# 16 warps on an SM at least; left alone, ptxas would rather spill than pass 72 or 80
-_LAUNCH = {"num_warps": 1, "maxnreg": 128}
 # what signs may take; beyond, they are computed again
 SIGN_BYTES = 1 << 30
 
@@ -179,13 +178,13 @@ def gatv2_backward(
     dscore = torch.empty_like(attention)
     dx_l = torch.empty_like(x_l, dtype=torch.float32)
     dx_r = torch.empty_like(x_r, dtype=torch.float32)
-    block_e, block_c = tile(channels)
-    settings = {"H": heads, "C": channels, "BLOCK_E": block_e, "BLOCK_C": block_c}
     kept, edges = room(x_l, col.numel(), heads, channels), col.numel()
+    tile = tile_for("gatv2_backward", x_l, channels, rows, edges)
+    settings = {"H": heads, "C": channels, **tile.settings("BLOCK_C")}
     settings["WORDS"] = words = _sign_words(edges, heads, channels)
     signs = x_l.new_empty(edges if words else 0, heads, words, dtype=torch.int32)
     tensors = (grad, x_l, x_r, att, lse, mean, attention, dscore, dx_r)
-    walked = {**settings, "LOOPS": add_self_loops, "CHUNK": hubs.CHUNK, **_LAUNCH}
+    walked = {**settings, "LOOPS": add_self_loops, "CHUNK": hubs.CHUNK}
     datt = att.new_zeros(heads, channels, dtype=torch.float32)
     for over_hubs, items in ((True, kept.shape[0]), (False, rows)):
         parts = x_l.new_empty(min(items, _PROGRAMS), heads, channels, dtype=torch.float32)
@@ -202,6 +201,8 @@ def gatv2_backward(
                 *sizes,
                 HUBS=over_hubs,
                 **walked,
+                # left alone, ptxas would rather spill than pass 72 or 80
+                maxnreg=hubs.REGISTERS,
             )
             datt = datt + parts.sum(0)
     if dx_l.numel() > 0:

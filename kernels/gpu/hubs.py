@@ -9,6 +9,9 @@ read back on the host, and the order of every sum is fixed.
 # Triton types a constexpr argument as constexpr, not int:
 # pyright: reportArgumentType=false, reportCallIssue=false, reportOperatorIssue=false
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,26 +21,67 @@ from torch import Tensor
 
 # edges that a program walks by itself; about 45 µs at 8 of them at a time
 CHUNK = 512
+# of a thread: 16 warps on an SM at least
+REGISTERS = 128
 
 
 def launch(
-    kernel: Any, rows: int, columns: int, num_edges: int, *args: Any, **settings: Any
+    kernel: Any,
+    rows: int,
+    columns: int,
+    num_edges: int,
+    *args: Any,
+    num_warps: int = 1,
+    **settings: Any,
 ) -> None:
     """Run a kernel over the parts of hubs, if a row can be one, and over all rows.
 
     A kernel takes `num_rows, num_edges` last among its arguments, and the constants HUBS and CHUNK.
     """
-    sizes = (rows, num_edges)
-    if num_edges > CHUNK:
-        grid = (2 * triton.cdiv(num_edges, CHUNK), columns)
-        kernel[grid](*args, *sizes, HUBS=True, CHUNK=CHUNK, num_warps=1, **settings)
-    kernel[(rows, columns)](*args, *sizes, HUBS=False, CHUNK=CHUNK, num_warps=1, **settings)
+    if getattr(_traced, "kernels", False):
+        kernel = torch.library.wrap_triton(kernel)
+    if num_warps > 1:  # left alone, ptxas would rather spill than pass 72 or 80
+        settings["maxnreg"] = REGISTERS
+    for hubs, items in ((True, parts(num_edges)), (False, rows)):
+        if hubs and isinstance(items, int) and items == 0:
+            continue
+        kernel[(items, columns)](
+            *args,
+            rows,
+            num_edges,
+            HUBS=hubs,
+            CHUNK=CHUNK,
+            num_warps=num_warps,
+            **settings,
+        )
+
+
+def parts(num_edges: int) -> int:
+    """Return how many parts of hubs a graph may have: two for each tile.
+
+    While an exporter traces, the number of edges is a symbol, and there may always be some.
+    """
+    if isinstance(num_edges, int) and num_edges <= CHUNK:
+        return 0
+    return 2 * ((num_edges + CHUNK - 1) // CHUNK)
 
 
 def room(x: Tensor, num_edges: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return room for what each tile's two parts hold, [2 · tiles, …], or for nothing."""
-    parts = 2 * triton.cdiv(num_edges, CHUNK) if num_edges > CHUNK else 0
-    return x.new_empty(parts, *shape, dtype=dtype)
+    """Return room for what each part holds, [2 · tiles, …], or for nothing."""
+    return x.new_empty(parts(num_edges), *shape, dtype=dtype)
+
+
+_traced = threading.local()
+
+
+@contextlib.contextmanager
+def kernels_in_the_graph() -> Iterator[None]:
+    """Let launches become nodes of the graph that is being traced."""
+    _traced.kernels = True
+    try:
+        yield
+    finally:
+        _traced.kernels = False
 
 
 @triton.jit

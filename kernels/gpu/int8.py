@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .hubs import join_sums, launch, piece, room
-from .tiles import tile
+from .table import tile_for
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_edges"])
@@ -61,12 +61,11 @@ def spmm_int8(rowptr: Tensor, col: Tensor, x: Tensor, scale: Tensor, reduce: str
     rows, features = rowptr.numel() - 1, x.shape[1]
     out = scale.new_empty(rows, features)
     if out.numel() > 0:
-        # four features in the bytes of one float
-        block_e, block_f = tile(min(features, 256))
+        tile = tile_for("spmm_int8", scale, features, rows, col.numel())
         launch(
             _int8_kernel,
             rows,
-            triton.cdiv(features, block_f),
+            triton.cdiv(features, tile.block_f),
             col.numel(),
             rowptr,
             col,
@@ -76,7 +75,6 @@ def spmm_int8(rowptr: Tensor, col: Tensor, x: Tensor, scale: Tensor, reduce: str
             room(x, col.numel(), features, dtype=torch.int32),
             F=features,
             MEAN=reduce == "mean",
-            BLOCK_E=4 * block_e,
-            BLOCK_F=block_f,
+            **tile.settings("BLOCK_F"),
         )
     return out

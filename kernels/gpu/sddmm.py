@@ -7,7 +7,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .hubs import launch, piece
-from .tiles import tile
+from .table import tile_for
 
 
 @triton.jit(do_not_specialize=["num_rows", "num_edges"])
@@ -50,7 +50,7 @@ def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, num_heads: int) -> 
     out = a.new_empty(col.numel(), num_heads)
     if out.numel() == 0:
         return out
-    block_e, block_c = tile(channels)
+    tile = tile_for("sddmm", b, channels, rows, col.numel())
     launch(
         _sddmm_kernel,
         rows,
@@ -63,7 +63,6 @@ def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, num_heads: int) -> 
         out,
         H=num_heads,
         C=channels,
-        BLOCK_E=block_e,
-        BLOCK_C=block_c,
+        **tile.settings("BLOCK_C"),
     )
     return out

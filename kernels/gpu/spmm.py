@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .hubs import join_sums, launch, piece, room
-from .tiles import tile
+from .table import tile_for
 
 
 # counts differ from graph to graph and must not cause a compilation each
@@ -127,11 +127,11 @@ def spmm(
         return out
     optional = (weight, src_scale, dst_scale, self_weight, bias, residual)
     weights, src, *epilogue = [x if t is None else t.contiguous() for t in optional]
-    block_e, block_f = tile(min(features, 128))
+    tile = tile_for("spmm", x, features, rows, edges)
     launch(
         _spmm_kernel,
         rows,
-        triton.cdiv(features, block_f),
+        triton.cdiv(features, tile.block_f),
         edges,
         rowptr,
         col,
@@ -151,7 +151,6 @@ def spmm(
         HAS_RESIDUAL=residual is not None,
         MEAN=reduce == "mean",
         ACTIVATION=activation,
-        BLOCK_E=block_e,
-        BLOCK_F=block_f,
+        **tile.settings("BLOCK_F"),
     )
     return out

@@ -1,68 +1,16 @@
-// extremum: the largest or smallest feature among each node's in-neighbours.
-//
-//   out[i] = max_e weight[e] · x[col[e]],    0 for a row without edges
+// Entries of extremum.
 //
 // Backward, edges that share an extremum share its gradient evenly. Which they are is found out by
 // comparing again: first each row counts its own, then each source adds up what it gets.
 
-#include "channels.h"
+#include "extremum.h"
+
 #include "entry.h"
 #include "memory.h"
 #include "threads.h"
 
-namespace graphstill {
+namespace graphstill::extremum {
 namespace {
-
-struct Operands {
-  const int64_t* rowptr;
-  const int32_t* col;
-  const float* x;
-  const float* weight;
-  float* out;
-  int64_t edges;
-  int64_t features;
-  bool largest;
-};
-
-constexpr int64_t kAhead = 16;
-
-GRAPHSTILL_INLINE float weight_of(const float* weight, int64_t edge) {
-  return weight ? weight[edge] : 1.0f;
-}
-
-GRAPHSTILL_INLINE void prefetch(const int32_t* col, const float* x, int64_t edge, int64_t edges,
-                                int64_t features) {
-  if (edge + kAhead < edges) prefetch_row(x + col[edge + kAhead] * features, features);
-}
-
-// a and b as they are, or negated: a minimum is a maximum of what is negated. NaN wins.
-template <class Vector>
-GRAPHSTILL_INLINE Vector larger(Vector best, Vector value) {
-  Vector kept = value > best ? value : best;
-  return value == value ? kept : value;
-}
-
-template <int Fixed>
-GRAPHSTILL_INLINE void extremum_rows(const Operands& operands, int64_t begin, int64_t end) {
-  const Operands o = operands;  // a copy that no store can reach stays in registers
-  const int64_t features = Fixed ? Fixed : o.features;
-  const float sign = o.largest ? 1.0f : -1.0f;
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t first = o.rowptr[row], last = o.rowptr[row + 1];
-    float* out = o.out + row * features;
-    for (int64_t f = 0; f < features; ++f) out[f] = first == last ? 0 : -__builtin_inff();
-    for (int64_t edge = first; edge < last; ++edge) {
-      prefetch(o.col, o.x, edge, o.edges, features);
-      const float* source = o.x + o.col[edge] * features;
-      const float factor = sign * weight_of(o.weight, edge);
-      for_vectors<Fixed>(features, [&](int64_t f, auto lanes) GRAPHSTILL_LAMBDA {
-        using Vector = decltype(lanes);
-        store(out + f, larger(load_as<Vector>(out + f), factor * load_as<Vector>(source + f)));
-      });
-    }
-    if (!o.largest && first < last) scale(out, -1.0f, features);
-  }
-}
 
 struct Gradients {
   const int64_t* rowptr;
@@ -94,7 +42,7 @@ void share_rows(const Gradients& operands, int64_t begin, int64_t end) {
     float* share = o.share + row * o.features;
     for (int64_t f = 0; f < o.features; ++f) share[f] = 0;
     for (int64_t edge = o.rowptr[row]; edge < o.rowptr[row + 1]; ++edge) {
-      prefetch(o.col, o.x, edge, o.edges, o.features);
+      prefetch_source(o.col, o.x, edge, o.edges, o.features);
       const float* source = o.x + o.col[edge] * o.features;
       const float factor = weight_of(o.weight, edge);
       for_vectors<0>(o.features, [&](int64_t f, auto lanes) GRAPHSTILL_LAMBDA {
@@ -116,8 +64,8 @@ void source_rows(const Gradients& operands, int64_t begin, int64_t end) {
     float* dx = o.dx + source * o.features;
     for (int64_t f = 0; f < o.features; ++f) dx[f] = 0;
     for (int64_t at = o.rowptr_t[source]; at < o.rowptr_t[source + 1]; ++at) {
-      prefetch(o.row_t, o.out, at, o.edges, o.features);
-      prefetch(o.row_t, o.share, at, o.edges, o.features);
+      prefetch_source(o.row_t, o.out, at, o.edges, o.features);
+      prefetch_source(o.row_t, o.share, at, o.edges, o.features);
       const int64_t row = o.row_t[at], edge = o.weight ? o.perm_t[at] : 0;
       const float* out = o.out + row * o.features;
       const float* share = o.share + row * o.features;
@@ -141,9 +89,10 @@ void source_rows(const Gradients& operands, int64_t begin, int64_t end) {
 }
 
 }  // namespace
-}  // namespace graphstill
+}  // namespace graphstill::extremum
 
 using namespace graphstill;
+using namespace graphstill::extremum;
 
 GRAPHSTILL_ENTRY graphstill_extremum(int64_t threads, int64_t rows, const int64_t* rowptr,
                                      const int32_t* col, const float* x, const float* weight,
@@ -152,9 +101,7 @@ GRAPHSTILL_ENTRY graphstill_extremum(int64_t threads, int64_t rows, const int64_
     expect_large(out, rows, features);
     const Operands operands{rowptr, col, x, weight, out, rowptr[rows], features, largest != 0};
     parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {
-      with_channels(features, [&](auto fixed) {
-        extremum_rows<decltype(fixed)::value>(operands, begin, end);
-      });
+      run_rows(operands, begin, end);
     });
   });
 }

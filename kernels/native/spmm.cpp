@@ -5,40 +5,8 @@
 #include "entry.h"
 #include "level.h"
 #include "memory.h"
+#include "sddmm.h"
 #include "threads.h"
-
-namespace graphstill {
-namespace {
-
-// out[e, h] = a[i, h] · b[col[e], h], i the row of e
-struct Products {
-  const int64_t* rowptr;
-  const int32_t* col;
-  const float* a;
-  const float* b;
-  float* out;
-  int64_t edges;
-  int64_t heads;
-  int64_t channels;
-};
-
-constexpr int64_t kAhead = 16;
-
-template <int Fixed>
-GRAPHSTILL_INLINE void products(const Products& operands, int64_t begin, int64_t end) {
-  const Products o = operands;  // a copy that no store can reach stays in registers
-  const int64_t channels = Fixed ? Fixed : o.channels, width = o.heads * channels;
-  for (int64_t row = begin; row < end; ++row)
-    for (int64_t edge = o.rowptr[row]; edge < o.rowptr[row + 1]; ++edge) {
-      if (edge + kAhead < o.edges) prefetch_row(o.b + o.col[edge + kAhead] * width, width);
-      for (int64_t h = 0; h < o.heads; ++h)
-        o.out[edge * o.heads + h] = dot<Fixed>(o.a + row * width + h * channels,
-                                               o.b + o.col[edge] * width + h * channels, channels);
-    }
-}
-
-}  // namespace
-}  // namespace graphstill
 
 using namespace graphstill;
 
@@ -67,11 +35,9 @@ GRAPHSTILL_ENTRY graphstill_sddmm(int64_t threads, int64_t rows, const int64_t* 
                                   int64_t heads, int64_t channels) {
   return guarded([&] {
     expect_large(out, rowptr[rows], heads);
-    const Products operands{rowptr, col, a, b, out, rowptr[rows], heads, channels};
+    const sddmm::Operands operands{rowptr, col, a, b, out, rowptr[rows], heads, channels};
     parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {
-      with_channels(channels, [&](auto fixed) {
-        products<decltype(fixed)::value>(operands, begin, end);
-      });
+      sddmm::run_rows(operands, begin, end);
     });
   });
 }

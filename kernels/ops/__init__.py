@@ -7,7 +7,7 @@ The transposed graph (`rowptr_t`, `row_t`, `perm_t`) is what a backward pass wal
 without it the backward pass builds one.
 """
 
-from . import attention, distance, extremum, gatv2, spmm
+from . import attention, distance, extremum, gatv2, spmm, traced
 from .device import implementation
 from .graph import Transposed, transpose
 
@@ -19,5 +19,6 @@ __all__ = [
     "gatv2",
     "implementation",
     "spmm",
+    "traced",
     "transpose",
 ]

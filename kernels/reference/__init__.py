@@ -10,9 +10,9 @@ in-edges in CSR form: `rowptr` [N + 1] int64 and `col` [E] int32, the source of 
 being destinations. What belongs to an edge is in CSR order.
 """
 
-from .attention import dot_attention, edge_softmax, gat, gatv2
+from .attention import dot_attention, edge_softmax, edge_softmax_own, gat, gatv2
 from .graph import csr, gcn_norm, rows
-from .relational import rgcn
+from .relational import relation_products, relational_csr, rgcn
 from .spmm import edge_l1, extremum, sddmm, spmm, spmm_int8
 
 __all__ = [
@@ -20,10 +20,13 @@ __all__ = [
     "dot_attention",
     "edge_l1",
     "edge_softmax",
+    "edge_softmax_own",
     "extremum",
     "gat",
     "gatv2",
     "gcn_norm",
+    "relation_products",
+    "relational_csr",
     "rgcn",
     "rows",
     "sddmm",

@@ -20,6 +20,23 @@ def edge_softmax(rowptr: Tensor, score: Tensor) -> Tensor:
     return _softmax(rows(rowptr, score.shape[0]), score, rowptr.numel() - 1)[0]
 
 
+def edge_softmax_own(rowptr: Tensor, score: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn scores into weights as `edge_softmax` does, a row's own score being one edge more.
+
+    Args:
+        rowptr: Where each row's edges start, [N + 1].
+        score: Score of each edge, [E, H].
+        own: Score of each row itself, [N, H].
+
+    Returns:
+        The attention of each edge, [E, H], and of each row to itself, [N, H].
+    """
+    nodes = torch.arange(rowptr.numel() - 1, device=score.device)
+    row = torch.cat([rows(rowptr, score.shape[0]), nodes])
+    both = _softmax(row, torch.cat([score, own]), nodes.numel())[0]
+    return both[: score.shape[0]].clone(), both[score.shape[0] :].clone()
+
+
 def _softmax(row: Tensor, score: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Return the softmax [E, H] over each row, in any order, and lse [N, H], -inf if empty."""
     top = score.detach().new_full((num_nodes, score.shape[1]), -torch.inf)

@@ -1,5 +1,5 @@
 // The operators of the `graphstill` domain, version 1. Their definitions, in plain torch, are in
-// kernels/reference.py; names, inputs and meaning are the same there.
+// kernels/reference/; names, inputs and meaning are the same there.
 
 #pragma once
 
@@ -63,6 +63,121 @@ struct Gat {
  private:
   float negative_slope_;
   bool self_loops_;
+};
+
+struct Gatv2 {
+  static constexpr const char* kName = "gatv2";
+  // rowptr [N + 1], col [E], x_l [M, H·C], x_r [N, H·C], att [H, C], bias [H·C]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat},
+                                     {kFloat}, {kFloat}, {kFloat, kOptional}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, H·C]
+
+  explicit Gatv2(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  float negative_slope_;
+  bool self_loops_;
+};
+
+struct DotAttention {
+  static constexpr const char* kName = "dot_attention";
+  // rowptr [N + 1], col [E], query [N, H·C], key [M, H·C], value [M, H·C]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat}, {kFloat}, {kFloat}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, H·C]
+
+  explicit DotAttention(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  int64_t heads_;
+};
+
+struct Extremum {
+  static constexpr const char* kName = "extremum";
+  // rowptr [N + 1], col [E], x [M, F], weight [E]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat}, {kFloat, kOptional}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, F]
+
+  explicit Extremum(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  bool largest_;
+};
+
+struct SpmmHeads {
+  static constexpr const char* kName = "spmm_heads";
+  // rowptr [N + 1], col [E], x [M, H·C], weight [E, H]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat}, {kFloat}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, H·C]
+
+  explicit SpmmHeads(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  bool mean_;
+};
+
+struct SpmmInt8 {
+  static constexpr const char* kName = "spmm_int8";
+  // rowptr [N + 1], col [E], x [M, F], scale [F]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kInt8}, {kFloat}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, F]
+
+  explicit SpmmInt8(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  bool mean_;
+};
+
+struct EdgeRows {
+  static constexpr const char* kName = "edge_rows";
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}};  // rowptr [N + 1], col [E]
+  static constexpr Slot kOutputs[] = {{kInt64}};           // row [E]
+
+  explicit EdgeRows(const Attributes&) {}
+  void compute(const Context& context) const;
+};
+
+struct EdgeSoftmax {
+  static constexpr const char* kName = "edge_softmax";
+  // rowptr [N + 1], score [E, H], own [N, H]
+  static constexpr Slot kInputs[] = {{kInt64}, {kFloat}, {kFloat, kOptional}};
+  // out [E, H], own_out [N, H]
+  static constexpr Slot kOutputs[] = {{kFloat}, {kFloat, kOptional}};
+
+  explicit EdgeSoftmax(const Attributes&) {}
+  void compute(const Context& context) const;
+};
+
+struct Sddmm {
+  static constexpr const char* kName = "sddmm";
+  // rowptr [N + 1], col [E], a [N, H·C], b [M, H·C]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat}, {kFloat}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [E, H]
+
+  explicit Sddmm(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  int64_t heads_;
+};
+
+struct RelationalCsr {
+  static constexpr const char* kName = "relational_csr";
+  // rowptr [N + 1], col [E], relation [E]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kInt64}};
+  // pair_rowptr [P + 1], pair_col [E], target_rowptr [N + 1], target_col [P], sizes [R], pair [E]
+  static constexpr Slot kOutputs[] = {{kInt64}, {kInt32}, {kInt64},
+                                      {kInt32}, {kInt64}, {kInt64, kOptional}};
+
+  explicit RelationalCsr(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  int64_t relations_;
 };
 
 }  // namespace graphstill

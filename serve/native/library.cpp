@@ -20,7 +20,16 @@ void add_domain(OrtSessionOptions* options, const OrtApi* api) {
     add<Csr>(api, created);
     add<GcnNorm>(api, created);
     add<Spmm>(api, created);
+    add<SpmmHeads>(api, created);
+    add<SpmmInt8>(api, created);
+    add<Extremum>(api, created);
     add<Gat>(api, created);
+    add<Gatv2>(api, created);
+    add<DotAttention>(api, created);
+    add<EdgeRows>(api, created);
+    add<EdgeSoftmax>(api, created);
+    add<Sddmm>(api, created);
+    add<RelationalCsr>(api, created);
     return created;
   }();
   checked(api, slot::kAddCustomOpDomain, options, domain);

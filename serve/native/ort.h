@@ -33,7 +33,7 @@ struct OrtApiBase {
   const char* (*version)();
 };
 
-enum ElementType : int { kFloat = 1, kInt32 = 6, kInt64 = 7 };
+enum ElementType : int { kFloat = 1, kInt8 = 3, kInt32 = 6, kInt64 = 7 };
 enum Characteristic : int { kRequired = 0, kOptional = 1 };
 enum StatusCode : int { kFail = 1, kInvalidArgument = 2 };
 
@@ -75,6 +75,11 @@ void checked(const OrtApi* api, int slot, Args... args) {
   throw std::runtime_error(message);
 }
 
+// Throws with the message unless the condition holds.
+inline void require(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
 // The attributes of a node, read once when its kernel is created.
 struct Attributes {
   const OrtApi* api;
@@ -95,6 +100,12 @@ struct Attributes {
     size_t size = sizeof(buffer);
     checked(api, slot::kGetAttributeString, info, name, (char*)buffer, &size);
     return buffer;
+  }
+  // Whether a reduction is a mean; else it is a sum.
+  bool mean(const char* name) const {
+    const std::string reduce = text(name);
+    require(reduce == "sum" || reduce == "mean", "reduce must be sum or mean, got " + reduce);
+    return reduce == "mean";
   }
 };
 
@@ -265,10 +276,5 @@ class Op : public CustomOp {
     }
   }
 };
-
-// Throws with the message unless the condition holds.
-inline void require(bool condition, const std::string& message) {
-  if (!condition) throw std::invalid_argument(message);
-}
 
 }  // namespace graphstill

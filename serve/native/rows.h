@@ -17,7 +17,13 @@ struct Rows {
   int64_t edges;          // E
 
   Rows(const Tensor<const int64_t>& rowptr, const Tensor<const int32_t>& col)
-      : rowptr(rowptr.data), col(col.data), count(rowptr.size() - 1), edges(col.size()) {
+      : Rows(rowptr, col.size()) {
+    this->col = col.data;
+  }
+
+  // Rows of which only the number of edges is known.
+  Rows(const Tensor<const int64_t>& rowptr, int64_t edges)
+      : rowptr(rowptr.data), col(nullptr), count(rowptr.size() - 1), edges(edges) {
     require(rowptr.size() >= 1, "rowptr needs num_nodes + 1 entries, it has none");
     require(rowptr.data[0] == 0 && rowptr.data[count] == edges,
             "rowptr must run from 0 to the number of edges, " + std::to_string(edges) +

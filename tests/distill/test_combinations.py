@@ -18,7 +18,7 @@ from graphstill.distill import (
     train,
     training,
 )
-from graphstill.export.commands.training import TERMS
+from graphstill.export.commands.training_options import TERMS
 
 N, F, C = 40, 5, 3
 WAYS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # of training, of distillation

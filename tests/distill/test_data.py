@@ -54,6 +54,41 @@ def test_overlapping_sets_are_refused() -> None:
         Split(torch.tensor([0, 1]), torch.tensor([1]), torch.tensor([2]))
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (([0, 1], [2], []), "test must not be empty"),
+        (([], [2], [3]), "train must not be empty"),
+        (([0, 0], [2], [3]), "in train twice"),
+        (([0], [1], [2000]), r"test must hold ids in \[0, 1797\), got 2000"),
+        (([0], [-1], [3]), r"val must hold ids in \[0, 1797\), got -1"),
+    ],
+)
+def test_splits_that_do_not_fit(parts: tuple[list[int], ...], said: str) -> None:
+    nodes = (torch.tensor(part, dtype=torch.int64) for part in parts)
+    with pytest.raises(DataError, match=said):
+        digits().with_split(Split(*nodes), "mine")
+
+
+def test_a_mask_is_no_split() -> None:
+    with pytest.raises(DataError, match="of a mask take"):
+        Split(torch.ones(4, dtype=torch.bool), torch.tensor([1]), torch.tensor([2]))
+
+
+def test_labels_must_be_classes_where_a_split_needs_them() -> None:
+    split = Split(torch.tensor([0]), torch.tensor([1]), torch.tensor([2]))
+    pyg = small()
+    y = pyg.y.clone()
+    y[7] = -1  # without a label, and in no set
+    assert NodeData("mine", pyg.x, pyg.edge_index, y, split).num_classes == 2
+    y[2] = -1
+    with pytest.raises(DataError, match=r"labels must be in \[0, 2\), got -1 to -1"):
+        NodeData("mine", pyg.x, pyg.edge_index, y, split)
+    y[2] = 3
+    with pytest.raises(DataError, match=r"labels must be in \[0, 2\), got 3 to 3"):
+        NodeData("mine", pyg.x, pyg.edge_index, y, split, class_names=["a", "b"])
+
+
 def test_a_class_too_small_for_the_split_is_named() -> None:
     with pytest.raises(DataError, match="class 1 has 10 nodes"):
         Split.per_class(torch.tensor([0] * 100 + [1] * 10), train=20, val=30, seed=0)
@@ -76,7 +111,9 @@ def test_a_pyg_object_without_masks_gets_a_split() -> None:
     [
         (small(x=None), "has no x"),
         (small(y=None), "has no y"),
-        (small(y=torch.zeros(200, 3)), "y must be"),
+        (small(y=torch.zeros(200, 3)), "nodes with several labels cannot be drawn by class"),
+        (small(y=torch.zeros(200, 3, 2)), "y must be"),
+        (small(y=torch.arange(100) % 2), "y must be classes .200."),
         (small(x=torch.full((200, 4), torch.nan)), "node 0 hold NaN"),
         (small(train_mask=torch.ones(200, dtype=torch.bool)), "all of train_mask"),
     ],

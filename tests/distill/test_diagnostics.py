@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from graphstill.distill import NodeData, Split
-from graphstill.distill.runs import DistillSettings
+from graphstill.distill.distillation import DistillSettings
 from graphstill.distill.study.curves import reached, read_curves
 from graphstill.distill.study.diagnostics import answers, brief
 from graphstill.distill.study.report import seconds_to_95

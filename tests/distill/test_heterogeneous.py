@@ -243,15 +243,15 @@ def test_a_pyg_object_with_types(data: HeteroNodeData) -> None:
     assert torch.equal(taken.split.val, data.split.val)
 
 
-def write_hgb(raw: Path) -> None:
-    """Write a few nodes in HGB's format, as DBLP."""
+def write_hgb(raw: Path, target: str = "author", *, several: bool = False) -> None:
+    """Write a few nodes in HGB's format, as DBLP or, with several labels for some, IMDB."""
     raw.mkdir(parents=True)
     info = {
-        "node.dat": {"node type": {"0": "author", "1": "paper"}},
+        "node.dat": {"node type": {"0": target, "1": "paper"}},
         "link.dat": {
             "link type": {
-                "0": {"start": 0, "end": 1, "meaning": "author-paper"},
-                "1": {"start": 1, "end": 0, "meaning": "paper-author"},
+                "0": {"start": 0, "end": 1, "meaning": f"{target}-paper"},
+                "1": {"start": 1, "end": 0, "meaning": f"paper-{target}"},
             }
         },
         "label.dat": {"node type": {"0": {"0": "A", "1": "B"}}},
@@ -263,7 +263,8 @@ def write_hgb(raw: Path) -> None:
     pairs = [(i, 12 + i % 6) for i in range(12)]
     links = [f"{a}\t{p}\t0\t1.0" for a, p in pairs] + [f"{p}\t{a}\t1\t1.0" for a, p in pairs]
     (raw / "link.dat").write_text("\n".join(links) + "\n")
-    labels = [f"{i}\tname\t0\t{i % 2}" for i in range(11)]
+    classes = [f"{i % 2},1" if several and i % 3 == 0 else f"{i % 2}" for i in range(11)]
+    labels = [f"{i}\tname\t0\t{label}" for i, label in enumerate(classes)]
     (raw / "label.dat").write_text("\n".join(labels[:8]) + "\n")
     (raw / "label.dat.test").write_text("\n".join(labels[8:]) + "\n")
 
@@ -280,6 +281,15 @@ def test_hgb_files_are_read(tmp_path: Path) -> None:
     assert set(data.edge_index) == {("author", "to", "paper"), ("paper", "to", "author")}
     with pytest.raises(DataError, match="PyG cannot load DBLP"):
         hgb("hgb-dblp", tmp_path / "nothing", tmp_path / "other")
+
+
+def test_imdb_has_several_labels_per_movie(tmp_path: Path) -> None:
+    write_hgb(tmp_path / "given" / "IMDB", "movie", several=True)
+    data = hgb("hgb-imdb", tmp_path / "given", tmp_path / "cache")
+    assert (data.target, data.num_classes, data.metric_name) == ("movie", 2, "micro-f1")
+    assert data.y[0].tolist() == [1, 1]
+    run = train(fitting(data, "HeteroRGCN", 4, 2), data, SETTINGS, progress=False)
+    assert 0 <= run.accuracy["test"] <= 1
 
 
 @needs_data

@@ -23,8 +23,8 @@ from graphstill.distill import (
     train_together,
 )
 from graphstill.distill.int8 import (
+    Int8Simulation,
     Int8Weight,
-    Simulation,
     in_degree,
     protection,
     round_features,
@@ -139,7 +139,7 @@ def test_features_are_rounded_as_onnx_runtime_does() -> None:
 def test_features_are_rounded_in_training_and_not_after_it(data: NodeData) -> None:
     module = build(architecture("GCNII"))
     plain = call(module, data.x, data.graph)
-    simulation = Simulation(module, weights=False, features=True)
+    simulation = Int8Simulation(module, weights=False, features=True)
     assert not torch.equal(plain, call(module, data.x, data.graph))
     torch.testing.assert_close(plain, call(module, data.x, data.graph), atol=0.1, rtol=0.1)
     simulation.settle()
@@ -161,7 +161,7 @@ def test_nodes_with_many_in_edges_are_protected_more_often() -> None:
 def test_protected_nodes_keep_their_features_in_training_alone(data: NodeData) -> None:
     seen: list[Tensor] = []
     module = build(architecture())
-    simulation = Simulation(module, weights=False, features=True, protect=(0.5, 0.5))
+    simulation = Int8Simulation(module, weights=False, features=True, protect=(0.5, 0.5))
     module.convs[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     for training in (True, False):
         module.train(training)(data.x, data.graph)

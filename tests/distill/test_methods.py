@@ -23,7 +23,7 @@ from graphstill.distill.methods import (
 )
 from graphstill.distill.methods.pairs import AttentionKind, attention
 from graphstill.distill.methods.settings import TermSetting
-from graphstill.export.commands.training import TERMS
+from graphstill.export.commands.training_options import TERMS
 from graphstill.kernels import CSRGraph
 
 N, C, EDGES = 24, 4, 90

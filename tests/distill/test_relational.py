@@ -37,6 +37,7 @@ from graphstill.distill.methods.settings import (
 )
 from graphstill.distill.relational import entities
 from graphstill.distill.study.settings import StudySettings
+from graphstill.export import ExportError, export_run
 from graphstill.kernels import RelationalGraph, RGCNConv
 
 SETTINGS = TrainSettings(epochs=15, lr=0.05, weight_decay=0.0)
@@ -120,6 +121,12 @@ def test_a_relational_run_is_rebuilt_from_its_directory(
     assert torch.equal(predict(load_run(tmp_path).module, data), predict(run.module, data))
 
 
+def test_export_says_that_it_has_no_relations(data: RelationalData, tmp_path: Path) -> None:
+    run = train(fitting(data, "RGCN", 4, 2), data, SETTINGS, progress=False)
+    with pytest.raises(ExportError, match="RGCN works on relations"):
+        export_run(run, tmp_path / "bundle")
+
+
 def test_networks_that_cannot_work_on_the_data_are_refused(data: RelationalData) -> None:
     with pytest.raises(DataError, match=r"GCN knows no .*num_relations.*networks for it are RGCN"):
         fitting(data, "GCN", 8, 2)
@@ -147,11 +154,18 @@ def test_a_pyg_object_with_relations(data: RelationalData) -> None:
     assert len(taken.split.val) == 40
 
 
-def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
+def with_strangers(data: RelationalData) -> RelationalData:
+    """Return the data with every fifth node without a class, and in none of the sets."""
     y = data.y.clone()
     y[::5] = -1
-    y[data.split.train] = data.y[data.split.train]
-    some = RelationalData("some", data.x, data.edge_index, y, data.split, edge_type=data.edge_type)
+    parts = (data.split.train, data.split.val, data.split.test)
+    split = Split(*(nodes[nodes % 5 != 0] for nodes in parts))
+    return RelationalData("some", data.x, data.edge_index, y, split, edge_type=data.edge_type)
+
+
+def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
+    some = with_strangers(data)
+    y = some.y
     assert data.observed().asked is None
     asked = some.observed().asked
     assert asked is not None
@@ -163,9 +177,8 @@ def test_logits_count_on_nodes_that_have_a_class(data: RelationalData) -> None:
 
 
 def test_nodes_without_a_class_are_in_no_split(data: RelationalData) -> None:
-    y = data.y.clone()
-    y[::5] = -1
-    some = RelationalData("some", data.x, data.edge_index, y, data.split, edge_type=data.edge_type)
+    some = with_strangers(data)
+    y = some.y
     for kind in ({"kind": "fractions"}, {"kind": "per-class", "train": 3, "val": 3}):
         study = StudySettings.model_validate(
             {

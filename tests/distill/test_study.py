@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import ValidationError
 from scipy import stats
 
 from graphstill.distill.errors import StudyError
@@ -25,7 +26,7 @@ from graphstill.distill.study import (
     read_study,
     summarise,
 )
-from graphstill.distill.study.arms import Place, Plan
+from graphstill.distill.study.arms import Place, Plan, run_arm
 from graphstill.distill.study.backfill import backfill, undiagnosed, with_diagnostics
 from graphstill.distill.study.settings import MANDATORY
 
@@ -286,3 +287,56 @@ def test_a_summary_compares_seed_by_seed() -> None:
 def test_the_time_is_estimated(tmp_path: Path) -> None:
     one = estimate(small(), Place(tmp_path, None), 1)
     assert 0 < one < 600
+
+
+def test_lines_say_what_was_measured_and_on_whom(tmp_path: Path) -> None:
+    split = {"kind": "per-class", "train": 20, "val": 30}
+    unseen = small(split={**split, "inductive": 0.2, "largest_component": True})
+    for arm in ("scratch", "ABKD"):
+        line = run_arm(unseen, Place(tmp_path, None), "digits", arm, {}, 3, {}, keep=False)
+        assert line["metric"] == "accuracy"
+        mixed = 0.8 * line["test_observed"] + 0.2 * line["test_inductive"]
+        assert line["production"] == pytest.approx(mixed, abs=1e-3)
+        name = "largest component, 20 + 30 per class, seed 3, 0.2 of test unseen, seed 3"
+        assert line["split"] == name
+    line = run_arm(small(split=split), Place(tmp_path, None), "digits", "scratch", {}, 3, {})
+    assert "test_inductive" not in line
+
+
+def test_first_weights_and_int8_make_arms(tmp_path: Path) -> None:
+    deep = {"model": "GCNII", "hidden_channels": 8, "num_layers": 2}
+    method = {"terms": [{"term": "abkd", "dim": 4}]}
+    study = small(
+        teacher=deep,
+        student={**deep, "hidden_channels": 4},
+        arms={
+            "pruned": {"method": {"terms": [], "initialise": {"kind": "pruned"}}},
+            "absorbed": {"method": {**method, "initialise": {"kind": "attention"}}},
+            "int8": {"method": {"terms": []}, "train": {"int8_weights": True}},
+        },
+    )
+    place = Place(tmp_path, None)
+    lines = {arm: run_arm(study, place, "digits", arm, {}, 0, {}) for arm in study.arms}
+    ends = 64 * 4 + 4 + 4 * 10 + 10
+    assert {arm: line["params"] for arm, line in lines.items()} == {
+        "pruned": ends + 2 * 16,
+        "absorbed": ends + 16,
+        "int8": ends + 2 * 16,
+    }
+    assert (place.run("digits", "int8", 0) / "int8.safetensors").is_file()
+    with pytest.raises(ValidationError, match="int9"):
+        small(arms={"wrong": {"train": {"int9_weights": True}}})
+
+
+def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
+    StudyRunner(small(), tmp_path)
+    path = tmp_path / "study.json"
+    known = json.loads(path.read_text())
+    for part in (known["train"], known["teacher_train"]):
+        del part["int8_weights"]
+    del known["arms"]["ABKD"]["method"]["initialise"]
+    path.write_text(json.dumps(known))
+    with pytest.raises(StudyError, match="whose train is another"):
+        StudyRunner(small(train={**SMALL["train"], "int8_weights": True}), tmp_path)
+    StudyRunner(small(), tmp_path)
+    assert "int8_weights" in json.loads(path.read_text())["train"]

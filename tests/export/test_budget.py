@@ -165,8 +165,15 @@ def test_a_search_that_was_killed_goes_on_with_what_it_was_at(
     assert first.asked[2] in seen
     assert not set(seen) & set(first.asked[:2])
     assert sum(one.val_accuracy is not None for one in known) == 5
-    more = bench(data, teacher, tmp_path, limits=Limits(), trials=99)
-    assert all(one.val_accuracy is not None for one in run_search(more, tmp_path))
+    more = bench(data, teacher, tmp_path, limits=Limits(), trials=6)
+    assert sum(one.val_accuracy is not None for one in run_search(more, tmp_path)) == 6
+
+
+def test_a_small_space_is_searched_whole(data: NodeData, teacher: Path, tmp_path: Path) -> None:
+    timed = bench(data, teacher, tmp_path, limits=Limits(parameters=300), trials=99)
+    known = run_search(timed, tmp_path)
+    assert all((one.val_accuracy is not None) == (one.parameters <= 300) for one in known)
+    assert len(timed.asked) == len(set(timed.asked)) == 4
 
 
 def run(*arguments: object) -> Result:
@@ -179,7 +186,7 @@ def test_an_impossible_budget_names_the_nearest_and_exits_with_one(
     command = ["distill", "--teacher", teacher, "--out", tmp_path / "b", "--budget"]
     result = run(*command, "--max-parameters", 100, "--widths", "4,8", "--kinds", "GCN,MLP")
     assert result.exit_code == 1, result.output
-    assert "Nearest came GCN 2×4: 310 parameters, which passes parameters by 210 %" in result.output
+    assert "Nearest came GCN 2×4: 310 parameters: 3.1 × the limit of parameters" in result.output
     saved = json.loads((tmp_path / "b" / "budget.json").read_text())
     assert saved["chosen"] is None
     assert saved["nearest"]["name"] == "GCN 2×4"

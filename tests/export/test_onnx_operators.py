@@ -1,90 +1,19 @@
 """The operators in ONNX Runtime, by function body and by C++ kernel, against their definitions."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
-from onnx import helper
 from torch import Tensor
 
 from cases import GRAPHS, OPTIONS, Options, assert_close, graphs, options, spmm_inputs, widths
-from graphstill.export.bodies import DOMAIN, SPMM_INPUTS, body_for
+from graphstill.export.bodies import SPMM_INPUTS, body_for
 from graphstill.export.translation import SCHEMAS
 from graphstill.kernels import reference
-from graphstill.serve import native
 from graphstill.serve.onnx_file import _STANDARD, DOMAIN_VERSION, OPERATORS
-
-# another build of the library, to test that one
-LIBRARY = os.environ.get("GRAPHSTILL_TEST_LIBRARY")
-HOMES = ("C++", "portable")
-homes = pytest.mark.parametrize("home", HOMES)
-threads = pytest.mark.parametrize("threads", [1, 2])
-
-_TYPES = {
-    torch.float32: onnx.TensorProto.FLOAT,
-    torch.int32: onnx.TensorProto.INT32,
-    torch.int64: onnx.TensorProto.INT64,
-}
-_FORMAL_TYPES = {
-    "I": onnx.TensorProto.INT64,
-    "C": onnx.TensorProto.INT32,
-    "T": onnx.TensorProto.FLOAT,
-}
-
-
-def options_for(home: str, threads: int) -> onnxruntime.SessionOptions:
-    made = onnxruntime.SessionOptions()
-    made.intra_op_num_threads = threads
-    made.log_severity_level = 4
-    if home == "C++":
-        made.register_custom_ops_library(LIBRARY or native.library())
-    return made
-
-
-def run(
-    node: onnx.NodeProto, inputs: Mapping[str, Tensor], home: str, threads: int
-) -> list[Tensor]:
-    """Run one node in a model of its own, with its body in the model."""
-    body = body_for(node)
-    node.overload = body.overload
-    values = {
-        name: helper.make_tensor_value_info(name, _TYPES[t.dtype], [None] * t.dim())
-        for name, t in inputs.items()
-    }
-    rank = 2 if node.op_type in ("spmm", "gat") else 1
-    outputs = [
-        helper.make_tensor_value_info(name, _FORMAL_TYPES[formal.type_str], [None] * rank)
-        for name, formal in zip(node.output, SCHEMAS[node.op_type].outputs, strict=False)
-    ]
-    model = helper.make_model(
-        helper.make_graph([node], "g", list(values.values()), outputs),
-        functions=[body],
-        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)],
-        ir_version=10,
-    )
-    onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options_for(home, threads), providers=["CPUExecutionProvider"]
-    )
-    return [
-        torch.from_numpy(v) for v in session.run(None, {n: t.numpy() for n, t in inputs.items()})
-    ]
-
-
-def node(
-    op_type: str, inputs: list[str], outputs: list[str], **attributes: object
-) -> onnx.NodeProto:
-    return helper.make_node(op_type, inputs, outputs, domain=DOMAIN, **attributes)
-
-
-def csr_of(name: str) -> tuple[Tensor, Tensor, int]:
-    edge_index, num_nodes = GRAPHS[name]
-    rowptr, col, _ = reference.csr(edge_index, num_nodes, num_nodes)
-    return rowptr, col, num_nodes
+from onnx_nodes import csr_of, homes, node, nodes_of, run, threads
 
 
 @homes
@@ -172,6 +101,47 @@ def check_spmm(graph: str, options: Options, width: int, threads: int, home: str
 @homes
 @threads
 @graphs
+@pytest.mark.parametrize("reduce", ["max", "min"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_extremum(graph: str, weighted: bool, reduce: str, threads: int, home: str) -> None:
+    check_extremum(graph, 33, weighted, reduce, threads, home)
+
+
+@homes
+@widths
+def test_extremum_at_every_width(width: int, home: str) -> None:
+    check_extremum("a hub", width, True, "min", 2, home)
+
+
+def check_extremum(
+    graph: str, width: int, weighted: bool, reduce: str, threads: int, home: str
+) -> None:
+    rowptr, col, num_nodes = csr_of(graph)
+    inputs = {"rowptr": rowptr, "col": col, "x": torch.randn(num_nodes, width)}
+    if weighted:
+        inputs["weight"] = torch.randn(col.numel())
+    wanted = reference.extremum(*inputs.values(), reduce=reduce)
+    got = run(node("extremum", list(inputs), ["out"], reduce=reduce), inputs, home, threads)[0]
+    assert torch.equal(got, wanted)
+
+
+@homes
+@pytest.mark.parametrize("reduce", ["max", "min"])
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_extrema_of_broken_rows_are_torchs(home: str, value: float, reduce: str) -> None:
+    for graph in ("usual", "a hub"):
+        rowptr, col, num_nodes = csr_of(graph)
+        x = torch.randn(num_nodes, 20)
+        x[3], x[5, 7] = value, value
+        wanted = reference.extremum(rowptr, col, x, reduce=reduce)
+        take = node("extremum", ["rowptr", "col", "x"], ["out"], reduce=reduce)
+        got = run(take, {"rowptr": rowptr, "col": col, "x": x}, home, 2)[0]
+        assert torch.equal(got.nan_to_num(7e7), wanted.nan_to_num(7e7))
+
+
+@homes
+@threads
+@graphs
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("loops", [False, True])
 @pytest.mark.parametrize("degrees", ["none", "empty", "given"])
@@ -194,45 +164,6 @@ def test_gcn_norm(
     )
     for got, value in zip(run(normalise, inputs, home, threads), wanted, strict=True):
         assert_close(got, value)
-
-
-@homes
-@threads
-@graphs
-@pytest.mark.parametrize("loops", [False, True])
-@pytest.mark.parametrize(
-    ("heads", "channels"), [(1, 1), (1, 40), (2, 5), (4, 8), (4, 40), (3, 16), (20, 2), (8, 32)]
-)
-def test_gat(graph: str, loops: bool, heads: int, channels: int, threads: int, home: str) -> None:
-    rowptr, col, num_nodes = csr_of(graph)
-    made = {
-        "x": torch.randn(num_nodes, heads * channels, dtype=torch.float64),
-        "alpha_src": torch.randn(num_nodes, heads, dtype=torch.float64),
-        "alpha_dst": torch.randn(num_nodes, heads, dtype=torch.float64),
-    }
-    if loops:  # the bias goes with one of the two, to see both
-        made["bias"] = torch.randn(heads * channels, dtype=torch.float64)
-    wanted, _ = reference.gat(rowptr, col, **made, negative_slope=0.3, add_self_loops=loops)
-    inputs = {"rowptr": rowptr, "col": col, **{n: v.float() for n, v in made.items()}}
-    attend = node("gat", list(inputs), ["out"], negative_slope=0.3, add_self_loops=int(loops))
-    assert_close(run(attend, inputs, home, threads)[0], wanted)
-
-
-@homes
-def test_gat_survives_large_scores(home: str) -> None:
-    rowptr, col, num_nodes = csr_of("a hub")
-    inputs = {
-        "rowptr": rowptr,
-        "col": col,
-        "x": torch.randn(num_nodes, 32),
-        "alpha_src": 1e4 * torch.randn(num_nodes, 4),
-        "alpha_dst": 1e4 * torch.randn(num_nodes, 4),
-    }
-    attend = node("gat", list(inputs), ["out"], negative_slope=0.2, add_self_loops=1)
-    got = run(attend, inputs, home, 2)[0]
-    wide = [inputs[name].double() for name in ("x", "alpha_src", "alpha_dst")]
-    wanted, _ = reference.gat(rowptr, col, *wide, add_self_loops=True)
-    assert_close(got, wanted)
 
 
 @homes
@@ -302,24 +233,15 @@ def test_serving_allows_exactly_standard_onnx() -> None:
     assert known - {"Scatter"} == _STANDARD  # Scatter was replaced at opset 11
 
 
-def test_bodies_use_no_racing_scatter() -> None:
-    for op_type, count in (("csr", 3), ("gcn_norm", 4), ("spmm", 8), ("gat", 6)):
-        names = [f"i{i}" for i in range(count)]
-        attributes = {"reduce": "sum"} if op_type == "spmm" else {}
-        if op_type in ("gcn_norm", "gat"):
-            attributes = {"add_self_loops": 1}
-        body = body_for(node(op_type, names, ["o"], **attributes))
-        for inner in nodes_of(body):
-            if inner.op_type == "ScatterND":
-                assert all(a.name != "reduction" for a in inner.attribute)
-
-
-def nodes_of(owner: onnx.FunctionProto | onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for inner in owner.node:
-        yield inner
-        for attribute in inner.attribute:
-            if attribute.HasField("g"):
-                yield from nodes_of(attribute.g)
+@pytest.mark.parametrize("op_type", SCHEMAS)
+def test_bodies_use_no_racing_scatter(op_type: str) -> None:
+    schema = SCHEMAS[op_type]
+    names = [f"i{i}" for i in range(schema.max_input)]
+    values = {"INT": 1, "FLOAT": 1.0, "STRING": "max" if op_type == "extremum" else "sum"}
+    attributes = {name: values[a.type.name] for name, a in schema.attributes.items()}
+    for inner in nodes_of(body_for(node(op_type, names, ["o"], **attributes))):
+        if inner.op_type == "ScatterND":
+            assert all(a.name != "reduction" for a in inner.attribute)
 
 
 def test_numpy_arrays_out_of_alignment_are_read_right() -> None:

@@ -1,17 +1,21 @@
-"""Compile every Triton kernel for sm_90, on any machine, and print what each one uses as JSON.
+"""Compile Triton kernels for sm_90, on any machine, and print what each one uses as JSON.
 
-    python tests/kernels/cubins.py WIDTH
+    python tests/kernels/cubins.py shipped WIDTH                 # what runs today
+    python tests/kernels/cubins.py candidates WIDTH OPERATOR     # all that may be tuned
+    python tests/kernels/cubins.py tile WIDTH OPERATOR BLOCK_E BLOCK_F NUM_WARPS
 
 Must run without Triton's interpreter. The kernels' own launchers are called; what they would launch
 is compiled instead.
 """
 
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,10 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from graphstill.kernels import gpu, ops, reference
+from graphstill.kernels.gpu import table
+from graphstill.kernels.gpu.tiles import Tile, candidates
 
-EDGES = 600  # enough for kernels that look for hubs to be launched
+NODES, HEADS = 20, 4
 TARGET = GPUTarget("cuda", 90, 32)
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TYPES = {
@@ -37,57 +43,95 @@ TYPES = {
     torch.int32: "i32",
     torch.int8: "i8",
 }
-found: list[dict[str, Any]] = []
+# what each operator of the table launches, and heads where the table's width is that of one
+CALLS = {
+    "spmm": (("spmm", "spmm weighted"), 1),
+    "extremum": (("extremum", "extremum_backward"), 1),
+    "gat": (("gat",), 2),
+    "gat_backward": (("gat_backward",), 2),
+    "gatv2": (("gatv2",), 2),
+    "gatv2_backward": (("gatv2_backward",), 2),
+    "dot_attention": (("dot_attention",), 2),
+    "dot_attention_backward": (("dot_attention_backward",), 2),
+}
+found: dict[str, dict[str, Any]] = {}
 case = ""
 
 
 def main() -> None:
-    """Compile all cases of a width."""
+    """Compile what the command line asks for."""
     setattr(JITFunction, "run", compile_launch)  # noqa: B010
+    what, width, *rest = sys.argv[1:]
     for dtype in (torch.float32, torch.float16):
-        launch_all(int(sys.argv[1]), dtype)
-    print(json.dumps(found))
+        if what == "shipped":
+            compile_shipped(int(width), dtype)
+        elif what == "tile":
+            compile_tiles(rest[0], int(width), dtype, [Tile(*map(int, rest[1:]))])
+        else:
+            bits = table.bits_of(rest[0], str(dtype).removeprefix("torch."))
+            compile_tiles(rest[0], int(width), dtype, candidates(rest[0], bits, int(width)))
+    print(json.dumps(list(found.values())))
 
 
-def launch_all(width: int, dtype: torch.dtype) -> None:
-    """Call every launcher on a small graph."""
+def compile_shipped(width: int, dtype: torch.dtype) -> None:
+    """Compile every launcher with what the shipped table has for it on sm_90, or the usual tile."""
+    shipped = table.Table.load(table.SHIPPED).tiles
+    # tensors lie on the CPU here
+    ours = {("interpreter", *key[1:]): tile for key, tile in shipped.items() if key[0] == "9.0"}
+    with table.using(ours):
+        for degree in table.DEGREES if ours else table.DEGREES[-1:]:
+            for name, call in calls(width, dtype, degree, HEADS).items():
+                launch(f"{name}/{width}/{TYPES[dtype]}", call)
+
+
+def compile_tiles(name: str, width: int, dtype: torch.dtype, tiles: list[Tile]) -> None:
+    """Compile an operator with some tiles."""
+    launchers, heads = CALLS.get(name, ((name,), 1))
+    for tile in tiles:
+        keys = itertools.product(["interpreter"], [name], table.DTYPES, [width], table.DEGREES)
+        with table.using(dict.fromkeys(keys, tile)):
+            for launcher in launchers:
+                label = f"{launcher}/{width}/{TYPES[dtype]}"
+                label += f"/{tile.block_e} x {tile.block_f} on {tile.num_warps}"
+                launch(label, calls(heads * width, dtype, 32, heads)[launcher])
+
+
+def launch(label: str, call: Callable[[], object]) -> None:
+    """Call a launcher under a name."""
     global case
-    edge_index = torch.randint(0, 20, (2, EDGES))
-    rowptr, col, _ = reference.csr(edge_index, 20, 20)
-    transposed = ops.transpose(rowptr, col, 20)
-    x, heads = torch.randn(20, width).to(dtype), 4
-    per_node, per_head = torch.rand(20).to(dtype), torch.rand(20, heads).to(dtype)
-    lse, att = torch.rand(20, heads), torch.rand(heads, width // heads).to(dtype)
-    weight = torch.rand(EDGES).to(dtype)
-    graph = (rowptr, col)
-    calls = {
-        "spmm": lambda: gpu.spmm(
-            *graph, x, None, per_node, per_node, per_node, x[0], None, "sum", "relu"
-        ),
+    case = label
+    call()
+
+
+def calls(
+    width: int, dtype: torch.dtype, degree: int, heads: int
+) -> dict[str, Callable[[], object]]:
+    """Return calls of every launcher on a small graph of an average degree."""
+    edges = degree * NODES
+    rowptr, col, _ = reference.csr(torch.randint(0, NODES, (2, edges)), NODES, NODES)
+    transposed = ops.transpose(rowptr, col, NODES)
+    x = torch.randn(NODES, width).to(dtype)
+    per_node, per_head = torch.rand(NODES).to(dtype), torch.rand(NODES, heads).to(dtype)
+    lse, att = torch.rand(NODES, heads), torch.rand(heads, width // heads).to(dtype)
+    weight, weights = torch.rand(edges).to(dtype), torch.rand(edges, 4).to(dtype)
+    graph, walk = (rowptr, col), (rowptr, col, transposed)
+    scales = (None, per_node, per_node, per_node, x[0], None)
+    loops = (0.2, True)
+    return {
+        "spmm": lambda: gpu.spmm(*graph, x, *scales, "sum", "relu"),
         "spmm weighted": lambda: gpu.spmm(*graph, x, weight, *[None] * 5, "mean", "none"),
-        "spmm per head": lambda: gpu.spmm(
-            *graph, x, torch.rand(EDGES, heads).to(dtype), *[None] * 5, "sum", "none"
-        ),
+        "spmm per head": lambda: gpu.spmm(*graph, x, weights, *[None] * 5, "sum", "none"),
         "spmm_int8": lambda: gpu.spmm_int8(*graph, x.to(torch.int8), torch.rand(width), "sum"),
         "sddmm": lambda: gpu.sddmm(*graph, x, x, 1),
         "extremum": lambda: gpu.extremum(*graph, x, None, "max"),
-        "extremum_backward": lambda: gpu.extremum_backward(x, *graph, transposed, x, None, x),
-        "gat": lambda: gpu.gat(*graph, x, per_head, per_head, None, 0.2, True),
-        "gat_backward": lambda: gpu.gat_backward(
-            x, *graph, transposed, x, per_head, per_head, lse, lse, 0.2, True
-        ),
-        "gatv2": lambda: gpu.gatv2(*graph, x, x, att, None, 0.2, True),
-        "gatv2_backward": lambda: gpu.gatv2_backward(
-            x, *graph, transposed, x, x, att, lse, lse, 0.2, True
-        ),
+        "extremum_backward": lambda: gpu.extremum_backward(x, *walk, x, None, x),
+        "gat": lambda: gpu.gat(*graph, x, per_head, per_head, None, *loops),
+        "gat_backward": lambda: gpu.gat_backward(x, *walk, x, per_head, per_head, lse, lse, *loops),
+        "gatv2": lambda: gpu.gatv2(*graph, x, x, att, None, *loops),
+        "gatv2_backward": lambda: gpu.gatv2_backward(x, *walk, x, x, att, lse, lse, *loops),
         "dot_attention": lambda: gpu.dot_attention(*graph, x, x, x, heads),
-        "dot_attention_backward": lambda: gpu.dot_attention_backward(
-            x, *graph, transposed, x, x, x, lse, lse
-        ),
+        "dot_attention_backward": lambda: gpu.dot_attention_backward(x, *walk, x, x, x, lse, lse),
     }
-    for name, call in calls.items():
-        case = f"{name}/{width}/{TYPES[dtype]}"
-        call()
 
 
 def compile_launch(kernel: Any, *args: Any, grid: Any, warmup: bool, **named: Any) -> None:
@@ -106,9 +150,11 @@ def compile_launch(kernel: Any, *args: Any, grid: Any, warmup: bool, **named: An
             signature[name], constants[(i,)] = "constexpr", value
         else:
             signature[name] = "fp32" if isinstance(value, float) else "i32"
-    source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
-    compiled = triton.compile(source, target=TARGET, options=options)
-    found.append({"case": case, "kernel": kernel.__name__, **usage(compiled.asm["cubin"])})
+    key = repr((kernel.__name__, signature, constants, options))
+    if key not in found:
+        source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
+        compiled = triton.compile(source, target=TARGET, options=options)
+        found[key] = {"case": case, "kernel": kernel.__name__, **usage(compiled.asm["cubin"])}
 
 
 def usage(cubin: bytes) -> dict[str, Any]:
@@ -116,18 +162,13 @@ def usage(cubin: bytes) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        text = _run("-res-usage", file.name)
-        code = _run("-sass", file.name)
-    numbers = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", text)}
-    used = {name.lower(): numbers[name] for name in ("REG", "STACK", "SHARED", "LOCAL")}
-    return used | {"loads": sorted(set(re.findall(r"LDG\.E(?:\.\w+)*", code)))}
-
-
-def _run(option: str, path: str) -> str:
-    done = subprocess.run(
-        [str(TOOLS / "cuobjdump"), option, path], capture_output=True, text=True, check=True
-    )
-    return done.stdout
+        command = [str(TOOLS / "cuobjdump"), "-res-usage", "-sass", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used = {
+        name.lower(): int(re.findall(rf" {name}:(\d+)", text)[0])
+        for name in ("REG", "STACK", "SHARED", "LOCAL")
+    }
+    return used | {"loads": sorted(set(re.findall(r"LDG\.E(?:\.\w+)*", text)))}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+"""The operators' function bodies: what they compute, in standard ONNX operators (opset 18).
+
+An exported file carries the body of every operator it uses, so that any ONNX runtime can run it;
+ONNX Runtime with the C++ library runs the library's kernel instead.
+
+A body cannot ask whether an input is there, so every combination of optional inputs is an overload
+of its own. The texts are in ONNX's own syntax.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx
+
+from .attention import dot_attention, gat, gatv2
+from .edges import edge_rows, edge_softmax, sddmm
+from .graph import csr, gcn_norm
+from .relational import relational_csr
+from .sums import SPMM_INPUTS, extremum, spmm, spmm_heads, spmm_int8
+from .text import DOMAIN, OPSET
+
+__all__ = ["DOMAIN", "OPSET", "SPMM_INPUTS", "body_for"]
+
+_Body = Callable[[Sequence[str], Mapping[str, object]], onnx.FunctionProto]
+
+_BODIES: dict[str, _Body] = {
+    "csr": csr,
+    "dot_attention": dot_attention,
+    "edge_rows": edge_rows,
+    "edge_softmax": edge_softmax,
+    "extremum": extremum,
+    "gat": gat,
+    "gatv2": gatv2,
+    "gcn_norm": gcn_norm,
+    "relational_csr": relational_csr,
+    "sddmm": sddmm,
+    "spmm": spmm,
+    "spmm_heads": spmm_heads,
+    "spmm_int8": spmm_int8,
+}
+
+
+def body_for(node: onnx.NodeProto) -> onnx.FunctionProto:
+    """Return the body of a node of our domain, as the overload for the inputs it has.
+
+    Raises:
+        KeyError: If the domain has no operator of that name.
+    """
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return _BODIES[node.op_type](list(node.input), attributes)

@@ -1,0 +1,180 @@
+"""Bodies of `gat`, `gatv2` and `dot_attention`: one softmax and sum, over scores of each kind.
+
+A row's softmax is rescaled when a piece of its edges brings a larger score (Milakov and Gimelshein,
+2018), so that edges are gathered once and scores of any size are safe. With self loops a row starts
+from itself, and loops among its edges are given no weight.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from .text import SEGMENTS, function, given, overload, pieces
+
+
+def gat(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+    """Score by LeakyReLU(alpha_src[j] + alpha_dst[i])."""
+    loops, biased = bool(attributes["add_self_loops"]), given(inputs, 5)
+    lines = ["heads = Shape <start = 1> (alpha_src)", _split("x")]
+    if loops:
+        lines.append("own_sum = Add (alpha_src, alpha_dst)")
+        lines.append("own_score = LeakyRelu <alpha: float = @negative_slope> (own_sum)")
+    score = [
+        "feature = Gather (features, neighbour)",
+        "source = Gather (alpha_src, neighbour)",
+        "target_2d = Gather (alpha_dst, rows)",
+        "target = Unsqueeze (target_2d, ones)",
+        "ends = Add (source, target)",
+        "score = LeakyRelu <alpha: float = @negative_slope> (ends)",
+    ]
+    return function(
+        "gat <negative_slope, add_self_loops>"
+        " (rowptr, col, x, alpha_src, alpha_dst, bias) => (out)",
+        [*lines, *_attend(score, loops, biased)],
+        overload("loops" if loops else "plain", bias=biased),
+    )
+
+
+def gatv2(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+    """Score by att · LeakyReLU(x_l[j] + x_r[i])."""
+    loops, biased = bool(attributes["add_self_loops"]), given(inputs, 5)
+    lines = [
+        "heads = Shape <end = 1> (att)",
+        _split("x_l"),
+        "targets = Reshape <allowzero = 1> (x_r, per_channel)",
+    ]
+    if loops:
+        lines.append("own_ends = Add (features, targets)")
+        lines.append(_scored("own_ends", "own_score"))
+    score = [
+        "feature = Gather (features, neighbour)",
+        "target_3d = Gather (targets, rows)",
+        "target = Unsqueeze (target_3d, ones)",
+        "ends = Add (feature, target)",
+        _scored("ends", "score"),
+    ]
+    return function(
+        "gatv2 <negative_slope, add_self_loops> (rowptr, col, x_l, x_r, att, bias) => (out)",
+        [*lines, *_attend(score, loops, biased)],
+        overload("loops" if loops else "plain", bias=biased),
+    )
+
+
+def dot_attention(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+    """Score by query[i] · key[j] / √C."""
+    lines = [
+        "heads_0d = Constant <value_int: int = @heads> ()",
+        "heads = Reshape (heads_0d, ones)",
+        _split("value"),
+        """
+        keys = Reshape <allowzero = 1> (key, split_src)
+        plain_queries = Reshape <allowzero = 1> (query, per_channel)
+        size = Cast <to = 1> (channels)
+        root = Sqrt (size)
+        queries = Div (plain_queries, root)
+        """,
+    ]
+    score = [
+        "feature = Gather (features, neighbour)",
+        "key_4d = Gather (keys, neighbour)",
+        "query_3d = Gather (queries, rows)",
+        "query_4d = Unsqueeze (query_3d, ones)",
+        "product = Mul (key_4d, query_4d)",
+        "score = ReduceSum <keepdims = 0> (product, minus_ones)",
+    ]
+    return function(
+        "dot_attention <heads> (rowptr, col, query, key, value) => (out)",
+        [*lines, *_attend(score, loops=False, biased=False)],
+    )
+
+
+def _split(x: str) -> str:
+    """Return lines that split the sources' features [M, H · C] into `features` [M, H, C]."""
+    return f"""
+    {SEGMENTS}
+    width = Shape <start = 1> ({x})
+    num_src = Shape <end = 1> ({x})
+    channels = Div (width, heads)
+    split_src = Concat <axis = 0> (num_src, heads, channels)
+    features = Reshape <allowzero = 1> ({x}, split_src)
+    per_head = Concat <axis = 0> (num_nodes, heads)
+    per_channel = Concat <axis = 0> (num_nodes, heads, channels)
+    joined = Concat <axis = 0> (num_nodes, width)
+    """
+
+
+def _scored(ends: str, out: str) -> str:
+    """Return lines that compute GATv2's score from the sum of both ends, […, H, C]."""
+    return f"""
+    {out}_leaky = LeakyRelu <alpha: float = @negative_slope> ({ends})
+    {out}_product = Mul ({out}_leaky, att)
+    {out} = ReduceSum <keepdims = 0> ({out}_product, minus_ones)
+    """
+
+
+def _attend(score: Sequence[str], loops: bool, biased: bool) -> list[str]:
+    """Return lines that sum `features`, weighted by a softmax of scores.
+
+    Args:
+        score: Lines that compute `feature` [n, K, H, C] and `score` [n, K, H] of a piece from
+            `neighbour` [n, K] and `rows` [n].
+        loops: Whether rows start from themselves, by their `own_score` [N, H].
+        biased: Whether a `bias` is added.
+    """
+    if loops:
+        begin = """
+        own_shifted = Sub (own_score, own_score)
+        first_norm = Exp (own_shifted)
+        first_top = Identity (own_score)
+        first_total = Identity (features)
+        """
+        masked = [
+            "neighbour_64 = Cast <to = 7> (neighbour)",
+            "is_loop_2d = Equal (neighbour_64, rows_2d)",
+            "is_loop = Unsqueeze (is_loop_2d, minus_ones)",
+            "kept = Where (is_loop, float_lowest, score)",
+        ]
+    else:
+        begin = """
+        first_norm = Expand (float_0, per_head)
+        first_top = Expand (float_lowest, per_head)
+        first_total = Expand (float_0, per_channel)
+        """
+        masked = ["kept = Identity (score)"]
+    carried = {
+        "top": ("float[n,h]", "first_top"),
+        "norm": ("float[n,h]", "first_norm"),
+        "total": ("float[n,h,c]", "first_total"),
+    }
+    lines = [begin, pieces(carried, ["neighbour = Gather (col, slot)", *score, *masked, _SOFTEN])]
+    lines.append(
+        """
+        attends_to_nothing = Equal (norm, float_0)
+        safe = Where (attends_to_nothing, float_1, norm)
+        safe_3d = Unsqueeze (safe, minus_ones)
+        mean = Div (total, safe_3d)
+        flat = Reshape <allowzero = 1> (mean, joined)
+        """
+    )
+    lines.append("out = Add (flat, bias)" if biased else "out = Identity (flat)")
+    return lines
+
+
+_SOFTEN = """
+    piece_top = ReduceMax <keepdims = 0> (kept, ones)
+    top_new = Max (top_old, piece_top)
+    grown = Sub (top_old, top_new)
+    shrink = Exp (grown)
+    top_3d = Unsqueeze (top_new, ones)
+    shifted = Sub (kept, top_3d)
+    p = Exp (shifted)
+    piece_norm = ReduceSum <keepdims = 0> (p, ones)
+    norm_before = Mul (norm_old, shrink)
+    norm_new = Add (norm_before, piece_norm)
+    p_4d = Unsqueeze (p, minus_ones)
+    weighted = Mul (p_4d, feature)
+    piece_sum = ReduceSum <keepdims = 0> (weighted, ones)
+    shrink_3d = Unsqueeze (shrink, minus_ones)
+    total_before = Mul (total_old, shrink_3d)
+    total_new = Add (total_before, piece_sum)
+"""

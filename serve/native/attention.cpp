@@ -1,0 +1,109 @@
+// The nodes of gat, gatv2 and dot_attention; kernels/native/attention.h computes.
+
+#include "../../kernels/native/attention.h"
+#include "../../kernels/native/scores.h"
+#include "kernels.h"
+#include "rows.h"
+
+namespace graphstill {
+namespace {
+
+// Computes all rows; score(fixed) makes what edges are scored by, for a number of channels.
+template <class Score>
+void attend(const Context& context, const Rows& rows, const attention::Operands& o,
+            const float* bias, const Score& score) {
+  float* out = context.output<float>(0, {rows.count, o.width()});
+  rows.parallel_for(context, [&](int64_t begin, int64_t end) {
+    with_channels(o.channels, [&](auto fixed) {
+      attention::forward<decltype(fixed)::value>(o, score(fixed), bias, out, nullptr, begin, end);
+    });
+  });
+}
+
+void require_table(const Tensor<const float>& table, int64_t rows, int64_t width,
+                   const std::string& name) {
+  require(table.shape.size() == 2 && table.shape[0] == rows && table.shape[1] == width,
+          name + " must have the shape [" + std::to_string(rows) + ", " + std::to_string(width) + "]");
+}
+
+// The channels of a head, of features [M, H · C].
+int64_t channels_of(const Tensor<const float>& x, int64_t heads, const std::string& name) {
+  require(x.shape.size() == 2, name + " must have two dimensions");
+  require(heads > 0 && x.shape[1] % heads == 0, name + " must be as wide as heads times channels");
+  return x.shape[1] / heads;
+}
+
+void require_ends(const Rows& rows, const Tensor<const float>& x, const Tensor<const float>& bias,
+                  bool self_loops) {
+  require(!bias || bias.size() == x.shape[1], "bias needs one value per column of the features");
+  require(!self_loops || rows.count <= x.shape[0], "self loops need features of each node");
+}
+
+}  // namespace
+
+Gat::Gat(const Attributes& attributes)
+    : negative_slope_(attributes.real("negative_slope")),
+      self_loops_(attributes.integer("add_self_loops") != 0) {}
+
+void Gat::compute(const Context& context) const {
+  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
+  const auto x = context.input<float>(2);
+  const auto alpha_src = context.input<float>(3);
+  const auto alpha_dst = context.input<float>(4);
+  const auto bias = context.input<float>(5);
+  require(alpha_src.shape.size() == 2, "alpha_src must have two dimensions");
+  const int64_t heads = alpha_src.shape[1], channels = channels_of(x, heads, "x");
+  require_table(alpha_src, x.shape[0], heads, "alpha_src");
+  require_table(alpha_dst, rows.count, heads, "alpha_dst");
+  require_ends(rows, x, bias, self_loops_);
+  const attention::Operands o{rows.rowptr, rows.col, rows.edges, x.data,
+                              heads,       channels, self_loops_};
+  attend(context, rows, o, bias.data, [&](auto) {
+    return attention::Additive{
+        alpha_src.data, alpha_dst.data, negative_slope_, nullptr, nullptr, heads};
+  });
+}
+
+Gatv2::Gatv2(const Attributes& attributes)
+    : negative_slope_(attributes.real("negative_slope")),
+      self_loops_(attributes.integer("add_self_loops") != 0) {}
+
+void Gatv2::compute(const Context& context) const {
+  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
+  const auto x_l = context.input<float>(2);
+  const auto x_r = context.input<float>(3);
+  const auto att = context.input<float>(4);
+  const auto bias = context.input<float>(5);
+  require(att.shape.size() == 2, "att must have two dimensions");
+  const int64_t heads = att.shape[0], channels = channels_of(x_l, heads, "x_l");
+  require_table(att, heads, channels, "att");
+  require_table(x_r, rows.count, x_l.shape[1], "x_r");
+  require_ends(rows, x_l, bias, self_loops_);
+  const attention::Operands o{rows.rowptr, rows.col, rows.edges, x_l.data,
+                              heads,       channels, self_loops_};
+  attend(context, rows, o, bias.data, [&](auto fixed) {
+    return attention::Dynamic<decltype(fixed)::value>{
+        x_l.data, x_r.data, att.data, negative_slope_, nullptr, nullptr, heads, channels};
+  });
+}
+
+DotAttention::DotAttention(const Attributes& attributes) : heads_(attributes.integer("heads")) {}
+
+void DotAttention::compute(const Context& context) const {
+  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
+  const auto query = context.input<float>(2);
+  const auto key = context.input<float>(3);
+  const auto value = context.input<float>(4);
+  const int64_t channels = channels_of(value, heads_, "value");
+  require_table(query, rows.count, value.shape[1], "query");
+  require_table(key, value.shape[0], value.shape[1], "key");
+  const attention::Operands o{rows.rowptr, rows.col, rows.edges, value.data,
+                              heads_,      channels, false};
+  const float factor = 1.0f / std::sqrt((float)channels);
+  attend(context, rows, o, nullptr, [&](auto fixed) {
+    return attention::Scaled<decltype(fixed)::value>{
+        query.data, key.data, factor, nullptr, nullptr, heads_, channels};
+  });
+}
+
+}  // namespace graphstill
