@@ -92,7 +92,7 @@ def _study_part(file: Path, study: StudySettings, folder: Path) -> str:
         for data in dict.fromkeys(arm.data for arm in summary.arms):
             arms = [arm for arm in summary.arms if arm.data == data]
             said = f"{sentence(arms, study.against)}{_dead(arms)}"
-            parts.append(f"What remains after correction, {data}. {said}")
+            parts += [f"What remains after correction, {data}. {said}"] if said else []
         parts += [table_of(summary, study.against).rstrip(), "Beside accuracy:"]
         parts.append(beside_table(summary, study.against).rstrip())
     return "\n\n".join(parts) + "\n"

@@ -97,7 +97,8 @@ def _data_sections(study: StudySettings, data: str, arms: list[ArmSummary]) -> l
     rows = [_row(arm, against) for arm in arms]
     beside = [_beside(arm, more) for arm in arms]
     metric = _metric(arms)
-    said = f"What remains after correction. {sentence(arms, against)}"
+    remains = sentence(arms, against)
+    said = f"What remains after correction. {remains}" if remains else ""
     dots = {f"{arm.arm}, {arm.params:,} parameters": arm.tests for arm in arms}
     svg = strip(dots, f"test {metric} in %: every seed, and the mean")
     sections = [
