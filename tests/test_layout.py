@@ -46,11 +46,13 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 PUBLIC = {
     "kernels": "CSRGraph GATConv GATv2Conv GCN2Conv GCNConv GINConv RGCNConv RelationalGraph "
     "Report SAGEConv SGConv TransformerConv accelerate dot_attention edge_l1 edge_softmax gat "
-    "gatv2 gcn_norm rgcn sddmm sign spmm spmm_int8",
-    "distill": "Architecture DataError DistillSettings Distiller LogitKD NodeData Objective "
-    "Observed OnlineSettings Pass Peer Result Role Run Split Supervised TapError Taps "
-    "TeacherStore Term TrainSettings TrainingError accuracies agreement build call digits "
-    "distill fingerprint fit fit_together hidden_layers load load_run methods observe predict "
+    "gatv2 gcn_norm rgcn sddmm sign spmm spmm_int8 with_triton_kernels",
+    "distill": "Absorbed Architecture BatchSettings DataError DistillSettings Distiller "
+    "HeteroNodeData Int8Simulation LogitKD NeighborLoader NeighborSampler NodeData "
+    "Objective Observed OnlineSettings Pass Peer Pruned RelationalData Result Role Run "
+    "Sample Split Supervised TapError Taps TeacherStore Term TrainSettings TrainingError "
+    "accuracies agreement build call digits distill fingerprint fit fit_together fitting "
+    "hidden_layers join load load_run methods observe one_layer_of parameters_of predict "
     "train train_together",
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
     "ProviderError ServeError Session TensorSpec in_degree",
