@@ -219,12 +219,12 @@ def test_ctrl_c_can_be_resumed(tmp_path: Path) -> None:
     command += ["--epochs", "4000", "--patience", "4000", "--hidden-channels", "64"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 60
     while not checkpoint.exists():
         assert time.monotonic() < deadline, "training did not start"
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "the same command goes on from the last checkpoint" in " ".join(said.split())
     assert checkpoint.exists()

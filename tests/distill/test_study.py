@@ -113,16 +113,11 @@ def test_old_runs_are_diagnosed_afterwards(
     for line in chosen:
         source = Place(folder, None).of("digits", line["arm"], 1)
         shutil.copytree(source, place.of("digits", line["arm"], 1), dirs_exist_ok=True)
-        before = json.loads((source / "diagnostics.json").read_text())
+        before = (source / "diagnostics.json").read_text()
         (place.of("digits", line["arm"], 1) / "diagnostics.json").unlink()
         assert undiagnosed(place, [line]) == [("digits", line["arm"], 1)]
         backfill(small(), place, "digits", line["arm"], 1)
-        after = json.loads((place.of("digits", line["arm"], 1) / "diagnostics.json").read_text())
-        # another number of threads may round otherwise
-        for was, now in zip(before["students"], after["students"], strict=True):
-            assert now["accuracy"] == pytest.approx(was["accuracy"], abs=2e-3)
-            assert now["confidence"] == pytest.approx(was["confidence"], abs=1e-4)
-            assert now["degree"]["nodes"] == was["degree"]["nodes"]
+        assert (place.of("digits", line["arm"], 1) / "diagnostics.json").read_text() == before
         assert undiagnosed(place, [line]) == []
         assert with_diagnostics(place, line)["ece"] is not None
 
