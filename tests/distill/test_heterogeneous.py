@@ -39,7 +39,7 @@ from graphstill.distill.methods.settings import ABKDSetting, LSPSetting, R2Setti
 from graphstill.distill.sparse import SparseFeatures
 from graphstill.kernels import SAGEConv
 
-SETTINGS = TrainSettings(epochs=20, lr=0.05, weight_decay=0.0)
+SETTINGS = TrainSettings(epochs=40, lr=0.02, weight_decay=0.0)
 KINDS = [("author", "writes", "paper"), ("paper", "cites", "paper"), ("paper", "at", "venue")]
 SIZES = {"paper": 60, "author": 25, "venue": 3}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from pydantic import ValidationError
 from scipy import stats
@@ -106,6 +107,8 @@ def test_old_runs_are_diagnosed_afterwards(
     finished: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     folder, lines = finished
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the study's own processes: the same bits
     place, fields = Place(tmp_path, None), ("ece", "agreement")
     shutil.copytree(folder / "teachers", tmp_path / "teachers")
     old = [{k: v for k, v in line.items() if k not in fields} for line in lines if line["seed"]]
@@ -120,6 +123,7 @@ def test_old_runs_are_diagnosed_afterwards(
         assert (place.of("digits", line["arm"], 1) / "diagnostics.json").read_text() == before
         assert undiagnosed(place, [line]) == []
         assert with_diagnostics(place, line)["ece"] is not None
+    torch.set_num_threads(threads)
 
 
 def test_each_arm_had_the_same_number_of_trials(
