@@ -157,6 +157,16 @@ def _layer(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Call
     return _pyg(layer, graph["edge_index"], num_nodes, width, peer)
 
 
+def _distance(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Callable[..., Any]:
+    from graphstill.kernels import CSRGraph, edge_l1, reference
+
+    csr = CSRGraph.from_edge_index(graph["edge_index"], num_nodes)
+    _ = csr.transposed  # part of preparing
+    if peer == "ours":
+        return lambda x: edge_l1(csr, x, x)
+    return lambda x: reference.edge_l1(csr.rowptr, csr.col, x, x)
+
+
 def _relational(graph: Any, num_nodes: int, width: int, kind: str, peer: str) -> Callable[..., Any]:
     import torch
     from torch_geometric import nn as pyg
@@ -181,5 +191,6 @@ def _relational(graph: Any, num_nodes: int, width: int, kind: str, peer: str) ->
 BUILDERS: dict[str, Callable[..., Callable[..., Any]]] = {
     **dict.fromkeys(("sum", "mean", "max", "min"), _aggregation),
     **dict.fromkeys(("gat", "gatv2", "transformer"), _layer),
+    "l1": _distance,
     "rgcn": _relational,
 }

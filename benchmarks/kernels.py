@@ -77,6 +77,7 @@ CASES = (
     Case("gatv2", ("arxiv",), (64,), ("ours", "PyG", *COMPILED)),
     Case("gatv2", ("computers",), (64,), ("ours", "PyG")),
     Case("transformer", ("arxiv",), (64,), ("ours", "PyG")),
+    Case("l1", ("computers",), (64,), ("ours", "plain torch")),
     Case("rgcn", ("aifb", "am", "mag-shaped"), (16,), ("ours", "PyG", "PyG fast")),
 )
 
