@@ -37,7 +37,7 @@ class Unexplained(torch.nn.Module):
         nodes = draw(student, self.nodes)
         # all layers side by side: one product for all pairs
         targets, own = centred(teacher, nodes), centred(student, nodes)
-        variance = by_layer(torch.linalg.vector_norm(targets, dim=0).square(), teacher)
+        variance = by_layer(targets.square().sum(dim=0), teacher)
         products = (own.T @ targets).split(_widths(student))
         grams = [layer.T @ layer for layer in own.split(_widths(student), dim=1)]
         explained = [
@@ -111,8 +111,8 @@ def centred(answer: Pass, nodes: Tensor | None) -> Tensor:
     columns = answer.kept("columns", lambda: torch.cat(answer.layers, dim=1))
     if nodes is None:
         return answer.kept("centred", lambda: columns - columns.mean(dim=0))
-    chosen = columns[nodes]
-    return chosen - chosen.mean(dim=0)
+    chosen = columns.index_select(0, nodes)
+    return chosen.sub_(chosen.mean(dim=0))
 
 
 def by_layer(columns: Tensor, answer: Pass) -> Tensor:

@@ -55,7 +55,10 @@ def contrast(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
     A row's partner is the row of the same number.
     """
-    own, other = F.normalize(student, dim=2), F.normalize(teacher, dim=2)
-    logits = torch.einsum("svd,tud->tsvu", own, other) / temperature
-    partner = torch.einsum("svd,tvd->tsv", own, other) / temperature
-    return (logits.logsumexp(dim=3) - partner).mean(dim=2)
+    own, other = F.normalize(student, dim=2) / temperature, F.normalize(teacher, dim=2)
+    layers, nodes, teachers = *own.shape[:2], len(other)
+    # rows are (s, v, t), so that softmax and cross-entropy are one operation each
+    logits = (own.flatten(0, 1) @ other.flatten(0, 1).T).view(-1, nodes)
+    partner = torch.arange(nodes, device=own.device).repeat_interleave(teachers).repeat(layers)
+    losses = F.cross_entropy(logits, partner, reduction="none")
+    return losses.view(layers, nodes, teachers).mean(dim=1).T

@@ -75,7 +75,7 @@ def means(answer: Pass) -> ByWidth:
 def rows(answer: Pass, nodes: Tensor | None) -> ByWidth:
     """Return some nodes of the tapped layers, or all."""
     groups = side_by_side(answer)
-    return groups if nodes is None else {w: h[:, nodes] for w, h in groups.items()}
+    return groups if nodes is None else {w: h.index_select(1, nodes) for w, h in groups.items()}
 
 
 def draw(answer: Pass, count: int | None) -> Tensor | None:
