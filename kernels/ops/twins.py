@@ -9,141 +9,55 @@ A twin needs a CUDA device, has no gradient, and takes its tiles from the closed
 symbols while it is traced, so the degree that `gpu.table` asks for is not known.
 """
 
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch._library.custom_ops import CustomOpDef
 
 from .. import gpu
 from ..gpu.hubs import kernels_in_the_graph
+from . import attention, extremum, gatv2, spmm
 
 
-@torch.library.triton_op("graphstill::spmm_triton", mutates_args=())
-def spmm_triton(
-    rowptr: Tensor,
-    col: Tensor,
-    x: Tensor,
-    weight: Tensor | None = None,
-    src_scale: Tensor | None = None,
-    dst_scale: Tensor | None = None,
-    self_weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    residual: Tensor | None = None,
-    reduce: str = "sum",
-    activation: str = "none",
-    rowptr_t: Tensor | None = None,
-    row_t: Tensor | None = None,
-    perm_t: Tensor | None = None,
-) -> Tensor:
-    """See `reference.spmm`."""
-    scales = (src_scale, dst_scale, self_weight)
-    with kernels_in_the_graph():
-        return gpu.spmm(rowptr, col, x, weight, *scales, bias, residual, reduce, activation)
+def _twin(operator: CustomOpDef, kernel: Callable[..., Any]) -> CustomOpDef:
+    """Return an operator's twin: its arguments and shapes, of which the kernel takes the first."""
+    signature = inspect.signature(operator._init_fn)
+    taken = len(inspect.signature(kernel).parameters)
+
+    @functools.wraps(operator._init_fn)
+    def launch(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        with kernels_in_the_graph():
+            return kernel(*given.args[:taken])
+
+    twin: Any = torch.library.triton_op(f"{operator._qualname}_triton", launch, mutates_args=())
+    # shapes as the operator has them: those of a launch would ask how large a symbol is
+    twin.register_fake(operator._opoverload)
+    return twin
 
 
-@torch.library.triton_op("graphstill::sddmm_triton", mutates_args=())
-def sddmm_triton(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, heads: int) -> Tensor:
-    """See `reference.sddmm`."""
-    with kernels_in_the_graph():
-        return gpu.sddmm(rowptr, col, a, b, heads)
-
-
-@torch.library.triton_op("graphstill::spmm_int8_triton", mutates_args=())
-def spmm_int8_triton(rowptr: Tensor, col: Tensor, x: Tensor, scale: Tensor, reduce: str) -> Tensor:
-    """See `reference.spmm_int8`."""
-    with kernels_in_the_graph():
-        return gpu.spmm_int8(rowptr, col, x, scale, reduce)
-
-
-@torch.library.triton_op("graphstill::extremum_triton", mutates_args=())
-def extremum_triton(
-    rowptr: Tensor,
-    col: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    reduce: str,
-    rowptr_t: Tensor | None = None,
-    row_t: Tensor | None = None,
-    perm_t: Tensor | None = None,
-) -> Tensor:
-    """See `reference.extremum`."""
-    with kernels_in_the_graph():
-        return gpu.extremum(rowptr, col, x, weight, reduce)
-
-
-@torch.library.triton_op("graphstill::edge_softmax_triton", mutates_args=())
-def edge_softmax_triton(rowptr: Tensor, score: Tensor) -> Tensor:
-    """See `reference.edge_softmax`."""
-    with kernels_in_the_graph():
-        return gpu.edge_softmax(rowptr, score)
-
-
-@torch.library.triton_op("graphstill::gat_triton", mutates_args=())
-def gat_triton(
-    rowptr: Tensor,
-    col: Tensor,
-    x: Tensor,
-    alpha_src: Tensor,
-    alpha_dst: Tensor,
-    bias: Tensor | None,
-    negative_slope: float,
-    add_self_loops: bool,
-    rowptr_t: Tensor | None = None,
-    row_t: Tensor | None = None,
-    perm_t: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """See `reference.gat`."""
-    settings = (negative_slope, add_self_loops)
-    with kernels_in_the_graph():
-        return gpu.gat(rowptr, col, x, alpha_src, alpha_dst, bias, *settings)
-
-
-@torch.library.triton_op("graphstill::gatv2_triton", mutates_args=())
-def gatv2_triton(
-    rowptr: Tensor,
-    col: Tensor,
-    x_l: Tensor,
-    x_r: Tensor,
-    att: Tensor,
-    bias: Tensor | None,
-    negative_slope: float,
-    add_self_loops: bool,
-    rowptr_t: Tensor | None = None,
-    row_t: Tensor | None = None,
-    perm_t: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """See `reference.gatv2`."""
-    settings = (negative_slope, add_self_loops)
-    with kernels_in_the_graph():
-        return gpu.gatv2(rowptr, col, x_l, x_r, att, bias, *settings)
-
-
-@torch.library.triton_op("graphstill::dot_attention_triton", mutates_args=())
-def dot_attention_triton(
-    rowptr: Tensor,
-    col: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    heads: int,
-    rowptr_t: Tensor | None = None,
-    row_t: Tensor | None = None,
-    perm_t: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """See `reference.dot_attention`."""
-    with kernels_in_the_graph():
-        return gpu.dot_attention(rowptr, col, query, key, value, heads)
-
+# the transposed graph, which the last arguments describe, is for a backward pass
+spmm_triton = _twin(spmm.spmm, gpu.spmm)
+sddmm_triton = _twin(spmm.sddmm, gpu.sddmm)
+spmm_int8_triton = _twin(spmm.spmm_int8, gpu.spmm_int8)
+extremum_triton = _twin(extremum.extremum, gpu.extremum)
+edge_softmax_triton = _twin(attention.edge_softmax, gpu.edge_softmax)
+gat_triton = _twin(attention.gat, gpu.gat)
+gatv2_triton = _twin(gatv2.gatv2, gpu.gatv2)
+dot_attention_triton = _twin(attention.dot_attention, gpu.dot_attention)
 
 # the operator that each is a twin of
 TWINS = {
-    torch.ops.graphstill.spmm.default: spmm_triton,
-    torch.ops.graphstill.sddmm.default: sddmm_triton,
-    torch.ops.graphstill.spmm_int8.default: spmm_int8_triton,
-    torch.ops.graphstill.extremum.default: extremum_triton,
-    torch.ops.graphstill.edge_softmax.default: edge_softmax_triton,
-    torch.ops.graphstill.gat.default: gat_triton,
-    torch.ops.graphstill.gatv2.default: gatv2_triton,
-    torch.ops.graphstill.dot_attention.default: dot_attention_triton,
+    spmm.spmm._opoverload: spmm_triton,
+    spmm.sddmm._opoverload: sddmm_triton,
+    spmm.spmm_int8._opoverload: spmm_int8_triton,
+    extremum.extremum._opoverload: extremum_triton,
+    attention.edge_softmax._opoverload: edge_softmax_triton,
+    attention.gat._opoverload: gat_triton,
+    gatv2.gatv2._opoverload: gatv2_triton,
+    attention.dot_attention._opoverload: dot_attention_triton,
 }
-for _operator, _twin in TWINS.items():
-    # shapes as the operator has them: those of a launch would ask how large a symbol is
-    _twin.register_fake(_operator)
