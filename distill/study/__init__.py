@@ -4,9 +4,10 @@ from .arms import Place
 from .curves import Curves, read_curves
 from .diagnostics import read_diagnostics
 from .estimate import estimate
+from .processes import Progress
 from .report import ArmSummary, Summary, reference_of, summarise
 from .resuming import TakenOver, kept_files
-from .runner import Progress, StudyRunner
+from .runner import StudyRunner
 from .settings import Arm, StudySettings, read_study
 from .statistics import Difference, holm, interval, paired
 

@@ -10,16 +10,10 @@ A study's folder holds
 """
 
 import json
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..checkpoint import write_in_one_step
 from ..directory import agrees
@@ -27,31 +21,12 @@ from ..errors import StudyError
 from ..runs import SUMMARY
 from .arms import Place, run_arm, teacher_line, train_itself, train_teacher
 from .backfill import backfill, undiagnosed, with_diagnostics
+from .processes import Processes, Progress, Task
 from .resuming import TakenOver, knobs_to_keep, take_over
 from .settings import StudySettings
 from .tuning import tune_arm
 
 RESULTS, SETTINGS, KNOBS = "results.jsonl", "study.json", "tuning/knobs.json"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a stage is: its name, tasks done and tasks in all, and what was last finished."""
-
-    stage: str
-    done: int
-    total: int
-    last: str
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A function for another process, its arguments, and what to call it."""
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    key: Any = None
 
 
 class StudyRunner:
@@ -98,13 +73,9 @@ class StudyRunner:
 
     def run(self) -> list[dict[str, Any]]:
         """Run what is not done yet and return all lines of results."""
-        arms = self.study.all_arms
-        self._stage("teachers", self._teachers())
-        self._tune([name for name, arm in arms.items() if name == "scratch"])
-        self._stage("networks of the student's size", self._selves())
-        self._tune([name for name, arm in arms.items() if arm.like is None])
-        self._evaluate()
-        self._backfill()
+        with Processes(self.jobs, self.on_progress) as processes:
+            for stage, tasks in self._stages():
+                processes.run(stage, tasks)
         return self.lines()
 
     def lines(self) -> list[dict[str, Any]]:
@@ -125,19 +96,30 @@ class StudyRunner:
         """Return what all searches found, in the form that `take_over` reads."""
         return knobs_to_keep(self.study, self._found())
 
-    def _teachers(self) -> list[_Task]:
+    def _stages(self) -> Iterator[tuple[str, list[Task]]]:
+        """Yield stages and their tasks, each stage when the one before it is done."""
+        searched = [name for name, arm in self.study.all_arms.items() if arm.like is None]
+        # the longest first, and nobody waits for one: scratch learns from no teacher
+        yield "scratch and teachers", [*self._searches(["scratch"]), *self._teachers()]
+        yield "networks of the student's size", self._selves()
+        yield "search", self._searches(searched)
+        yield "evaluation", self._evaluations()
+        yield "diagnostics", self._backfills()
+        self._write_lines([with_diagnostics(self.place, line) for line in self.lines()])
+
+    def _teachers(self) -> list[Task]:
         # every evaluation run is compared with its teacher, whatever it learns from
         wanted = self._seeds_left(["teacher"], ["teacher", *self.study.all_arms])
         return [
-            _Task(f"{data}, seed {seed}", train_teacher, (self.study, self.place, data, seed))
+            Task(f"{data}, seed {seed}", train_teacher, (self.study, self.place, data, seed))
             for data, seed in wanted
             if not (self.place.teacher(data, seed) / SUMMARY).is_file()
         ]
 
-    def _selves(self) -> list[_Task]:
+    def _selves(self) -> list[Task]:
         arms = [name for name, arm in self.study.all_arms.items() if arm.learn == "self"]
         return [
-            _Task(
+            Task(
                 f"{data}, seed {seed}",
                 train_itself,
                 (self.study, self.place, data, seed, self.knobs(data, "scratch")),
@@ -163,20 +145,19 @@ class StudyRunner:
                 if any((data, name, seed) not in done for name in arms):
                     yield data, seed
 
-    def _tune(self, arms: list[str]) -> None:
+    def _searches(self, arms: list[str]) -> list[Task]:
         found = self._found()
-        tasks = [
-            _Task(
-                f"{data}: {name}",
+        return [
+            Task(
+                f"search of {data}: {name}",
                 tune_arm,
                 (self.study, self.place, data, name, self.knobs(data, "scratch")),
-                f"{data}: {name}",
+                partial(self._keep_knobs, f"{data}: {name}"),
             )
             for data in self.study.data
             for name in arms
             if f"{data}: {name}" not in found
         ]
-        self._stage("search", tasks, self._keep_knobs)
 
     def _keep_knobs(self, key: str, knobs: dict[str, Any]) -> None:
         found = {**self._found(), key: knobs}
@@ -187,33 +168,29 @@ class StudyRunner:
         path = self.place.folder / KNOBS
         return json.loads(path.read_text()) if path.is_file() else {}
 
-    def _evaluate(self) -> None:
+    def _evaluations(self) -> list[Task]:
         done = {_key(line) for line in self.lines()}
-        tasks = []
-        for data in self.study.data:
-            for seed in range(self.study.number_of_seeds(data)):
-                for name in ("teacher", *self.study.all_arms):
-                    if (data, name, seed) not in done:
-                        tasks.append(self._evaluation(data, name, seed))
         self._write_lines(self.lines())
-        self._stage("evaluation", tasks, lambda _, line: self._keep_line(line))
+        return [
+            self._evaluation(data, name, seed)
+            for data in self.study.data
+            for seed in range(self.study.number_of_seeds(data))
+            for name in ("teacher", *self.study.all_arms)
+            if (data, name, seed) not in done
+        ]
 
-    def _evaluation(self, data: str, name: str, seed: int) -> _Task:
-        common = (self.study, self.place, data)
+    def _evaluation(self, data: str, name: str, seed: int) -> Task:
+        common, title = (self.study, self.place, data), f"{data}: {name}, seed {seed}"
         if name == "teacher":
-            return _Task(f"{data}: teacher, seed {seed}", teacher_line, (*common, seed))
+            return Task(title, teacher_line, (*common, seed), self._keep_line)
         knobs = (self.knobs(data, name), seed, self.knobs(data, "scratch"))
-        return _Task(f"{data}: {name}, seed {seed}", run_arm, (*common, name, *knobs))
+        return Task(title, run_arm, (*common, name, *knobs), self._keep_line)
 
-    def _backfill(self) -> None:
-        common = (self.study, self.place)
-        tasks = [
-            _Task(f"{data}: {arm}, seed {seed}", backfill, (*common, data, arm, seed))
+    def _backfills(self) -> list[Task]:
+        return [
+            Task(f"{data}: {arm}, seed {seed}", backfill, (self.study, self.place, data, arm, seed))
             for data, arm, seed in undiagnosed(self.place, self.lines())
         ]
-        self._stage("diagnostics", tasks)
-        if tasks:
-            self._write_lines([with_diagnostics(self.place, line) for line in self.lines()])
 
     def _write_lines(self, lines: Sequence[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -223,48 +200,9 @@ class StudyRunner:
         with (self.place.folder / RESULTS).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def _stage(
-        self,
-        stage: str,
-        tasks: list[_Task],
-        keep: Callable[[Any, Any], None] = lambda key, value: None,
-    ) -> None:
-        """Run tasks over processes; what is finished is kept at once, whatever fails later."""
-        done = 0
-        self.on_progress(Progress(stage, done, len(tasks), ""))
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, context, _prepare_worker) as pool:
-            pending: dict[Future[Any], _Task] = {
-                pool.submit(task.function, *task.arguments): task for task in tasks
-            }
-            try:
-                while pending:
-                    finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        task = pending.pop(future)
-                        keep(task.key, future.result())
-                        done += 1
-                        self.on_progress(Progress(stage, done, len(tasks), task.name))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
 
 def _key(line: dict[str, Any]) -> tuple[str, str, int]:
     return line["data"], line["arm"], line["seed"]
-
-
-def _prepare_worker() -> None:
-    """Use one thread, and end with the parent: two processes must never write to one run."""
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _claim(path: Path, study: StudySettings) -> None:
