@@ -6,7 +6,6 @@ accelerated, so that weights are PyG's and speed is ours.
 
 import inspect
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,15 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch_geometric import nn as pyg
 
-from ..kernels import CSRGraph, accelerate
+from ..kernels import accelerate
 from .data import NodeData
-from .dropout import dropout, exchange
+from .dropout import exchange
 from .errors import DataError
+from .gcnii import GCNII, SharedGCNII
 from .graphs import Features, Graph, are_ids
 from .heterogeneous import WIDE
 from .relational_models import HGT, RGCN, HeteroRGCN
 from .residual_gat import ResidualGAT
-from .shared import SharedGCN, SharedGCNII
+from .shared_gcn import SharedGCN
 
 
 class Architecture(BaseModel):
@@ -45,54 +45,6 @@ class Architecture(BaseModel):
     num_layers: int = Field(gt=0)
     out_channels: int = Field(gt=0)
     arguments: dict[str, Any] = Field(default_factory=dict)
-
-
-class GCNII(torch.nn.Module):
-    """A linear layer, GCN2Conv layers that all see its output, and a linear layer.
-
-    Args:
-        in_channels: Width of the features.
-        hidden_channels: Width of the hidden layers.
-        num_layers: Number of GCN2Conv layers.
-        out_channels: Number of classes.
-        dropout: Dropout on the input of every layer.
-        alpha: Strength of the initial residual.
-        theta: Strength of the identity mapping.
-        shared_weights: See `GCN2Conv`.
-
-    References:
-        Chen et al., "Simple and Deep Graph Convolutional Networks", ICML 2020,
-        https://arxiv.org/abs/2007.02133
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        hidden_channels: int,
-        num_layers: int,
-        out_channels: int,
-        dropout: float = 0.0,
-        alpha: float = 0.1,
-        theta: float = 0.5,
-        shared_weights: bool = True,
-    ) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.lin_in = torch.nn.Linear(in_channels, hidden_channels)
-        self.convs = torch.nn.ModuleList(
-            pyg.GCN2Conv(hidden_channels, alpha, theta, layer, shared_weights)
-            for layer in range(1, num_layers + 1)
-        )
-        self.act = torch.nn.ReLU()
-        self.lin_out = torch.nn.Linear(hidden_channels, out_channels)
-
-    def forward(self, x: Tensor, edge_index: Tensor | CSRGraph) -> Tensor:
-        """Return logits [N, C] from features [N, F] and a graph."""
-        dropped = partial(dropout, p=self.dropout, training=self.training)
-        x = x_0 = self.lin_in(dropped(x)).relu()
-        for conv in self.convs:
-            x = self.act(conv(dropped(x), x_0, edge_index))
-        return self.lin_out(dropped(x))
 
 
 NETWORKS: dict[str, Callable[..., torch.nn.Module]] = {
