@@ -1,13 +1,12 @@
 """train and distill."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from . import budget as budgets
-from .console import AsJson, Data, Inductive, Root, SplitSeed, Threads, guarded, load_data, out
+from .console import AsJson, Data, Inductive, Root, SplitSeed, Threads, guarded, load_data
 from .training_options import (
     TERMS,
     Arguments,
@@ -32,9 +31,17 @@ from .training_options import (
     large,
     learns,
 )
-
-if TYPE_CHECKING:
-    from ...distill import Architecture, BatchSettings, NodeData, Run, TrainSettings
+from .training_settings import (
+    architecture_of,
+    batch_settings,
+    first_weights,
+    method_terms,
+    parsed_argument,
+    print_run,
+    probabilities,
+    set_threads,
+    train_settings,
+)
 
 
 def train(
@@ -82,9 +89,11 @@ def train(
         from ...distill import train as train_network
         from ...distill.distributed import joined
 
-        _set_threads(threads)
-        batches = _batches(batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps)
-        settings = _settings(
+        set_threads(threads)
+        batches = batch_settings(
+            batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps
+        )
+        settings = train_settings(
             epochs,
             patience,
             lr,
@@ -94,14 +103,14 @@ def train(
             seed,
             int8_weights=int8_weights,
             int8_features=int8_features,
-            protect=_pair(protect),
+            protect=probabilities(protect),
         )
         with joined() as workers:
             loaded = workers.in_turn(lambda: load_data(data, root, split_seed, inductive))
-            architecture = _architecture(model, hidden_channels, num_layers, argument, loaded)
+            architecture = architecture_of(model, hidden_channels, num_layers, argument, loaded)
             run = train_network(architecture, loaded, settings, batches=batches, directory=out_dir)
             if workers.first:
-                _print_run(run, out_dir, as_json)
+                print_run(run, out_dir, as_json)
 
 
 def distill(
@@ -209,8 +218,8 @@ def distill(
         from ...distill.distributed import joined
 
         budgets.check_use(context, budget)
-        _set_threads(threads)
-        training = _settings(
+        set_threads(threads)
+        training = train_settings(
             epochs,
             patience,
             lr,
@@ -220,18 +229,18 @@ def distill(
             seed,
             int8_weights=int8_weights,
             int8_features=int8_features,
-            protect=_pair(protect),
+            protect=probabilities(protect),
         )
         method = DistillSettings(
             alpha=alpha,
             temperature=temperature,
             control=control,  # type: ignore[arg-type]
-            **_terms(term),
+            **method_terms(term),
             teacher_layers=tuple(teacher_layer) if teacher_layer else None,
             student_layers=tuple(student_layer) if student_layer else None,
-            initialise=_initial(initialise),  # type: ignore[arg-type]
+            initialise=first_weights(initialise),  # type: ignore[arg-type]
         )
-        batches = _batches(
+        batches = batch_settings(
             batch_size, num_neighbors, num_layers, eval_batch_size, checkpoint_steps, live_teacher
         )
         if batches is None and teacher_store is not None:
@@ -257,7 +266,7 @@ def distill(
                     "kinds": kinds,
                     "depths": depths,
                     "widths": widths,
-                    "arguments": dict(_argument(text) for text in argument or []),
+                    "arguments": dict(parsed_argument(text) for text in argument or []),
                 },
                 measuring={"threads": latency_threads, "rounds": rounds, "prepared": prepared},
                 trials=trials,
@@ -269,7 +278,7 @@ def distill(
             loaded = workers.in_turn(lambda: load_data(name, root, split_seed, inductive))
             run = distill_student(
                 taught,
-                _architecture(model, hidden_channels, num_layers, argument, loaded),
+                architecture_of(model, hidden_channels, num_layers, argument, loaded),
                 loaded,
                 training,
                 method,
@@ -278,138 +287,4 @@ def distill(
                 directory=out_dir,
             )
             if workers.first:
-                _print_run(run, out_dir, as_json)
-
-
-def _terms(given: list[str] | None) -> dict[str, Any]:
-    """Return the terms that --term names, nothing where it is not given."""
-    if given is None:
-        return {}
-    terms = []
-    for text in given if given != ["none"] else ():
-        name, _, weight = text.partition("=")
-        try:
-            terms.append({"term": name, "weight": float(weight or 1)})
-        except ValueError:
-            raise ValueError(f"--term takes NAME=WEIGHT, got {text!r}") from None
-    return {"terms": tuple(terms)}
-
-
-def _initial(given: str | None) -> dict[str, str] | None:
-    """Return what --initialise says as settings."""
-    if given is None:
-        return None
-    kind, equals, importance = given.partition("=")
-    if kind not in ("pruned", "attention") or (equals and kind == "attention"):
-        raise ValueError(
-            f"--initialise takes pruned, pruned=activation, pruned=taylor or attention, "
-            f"got {given!r}"
-        )
-    return {"kind": kind, **({"importance": importance} if equals else {})}
-
-
-def _batches(
-    batch_size: int | None,
-    num_neighbors: str | None,
-    num_layers: int,
-    eval_batch_size: int | None,
-    checkpoint_steps: int | None,
-    live_teacher: bool = False,
-) -> "BatchSettings | None":
-    """Return how to train on parts of the graph, None where --batch-size is not given."""
-    from ...distill import BatchSettings
-
-    if batch_size is None:
-        if num_neighbors or eval_batch_size or checkpoint_steps or live_teacher:
-            raise ValueError("sampling needs --batch-size: how many nodes a step answers for")
-        return None
-    try:
-        counts = [int(count) for count in num_neighbors.split(",")] if num_neighbors else None
-    except ValueError:
-        raise ValueError(f"--num-neighbors takes 15,10, got {num_neighbors!r}") from None
-    return BatchSettings(
-        batch_size=batch_size,
-        num_neighbors=tuple(counts or [10] * num_layers),
-        eval_batch_size=eval_batch_size,
-        checkpoint_steps=checkpoint_steps,
-        teacher="live" if live_teacher else "stored",
-    )
-
-
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
-        torch.set_num_threads(threads)
-
-
-def _architecture(
-    model: str, hidden: int, layers: int, arguments: list[str] | None, data: "NodeData"
-) -> "Architecture":
-    from ...distill import fitting
-
-    named = dict(_argument(text) for text in arguments or [])
-    return fitting(data, model, hidden, layers, named)
-
-
-def _argument(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--argument takes name=value, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
-def _settings(
-    epochs: int,
-    patience: int,
-    lr: float,
-    weight_decay: float,
-    input_dropout: float,
-    select: str,
-    seed: int,
-    **int8: Any,
-) -> "TrainSettings":
-    from ...distill import TrainSettings
-
-    return TrainSettings.model_validate(
-        {
-            "epochs": epochs,
-            "patience": patience,
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "input_dropout": input_dropout,
-            "select": select,
-            "seed": seed,
-            **int8,
-        }
-    )
-
-
-def _pair(given: str | None) -> tuple[float, float] | None:
-    if given is None:
-        return None
-    try:
-        low, high = (float(text) for text in given.split(","))
-    except ValueError:
-        raise ValueError(f"--protect takes LOW,HIGH, such as 0,0.2; got {given!r}") from None
-    return low, high
-
-
-def _print_run(run: "Run", directory: Path, as_json: bool) -> None:
-    parameters = sum(p.numel() for p in run.module.parameters())
-    if as_json:
-        facts = {"parameters": parameters, "accuracy": run.accuracy, "provenance": run.provenance}
-        print(json.dumps({"run": str(directory), **facts}, indent=2))
-        return
-    accuracy = ", ".join(f"{name} {100 * value:.2f} %" for name, value in run.accuracy.items())
-    metric = run.provenance["metric"]
-    out.print(
-        f"{run.architecture.name}, {parameters:,} parameters: {metric} {accuracy}; kept in "
-        f"{directory}",
-        highlight=False,
-    )
+                print_run(run, out_dir, as_json)
