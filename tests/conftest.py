@@ -1,3 +1,4 @@
+import functools
 import os
 from pathlib import Path
 
@@ -8,11 +9,16 @@ if not os.path.exists("/dev/nvidia0"):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import torch
+from onnxscript import TracedOnnxFunction
 
 from graphstill.kernels.native import library
 
 if chosen := os.environ.get("GRAPHSTILL_TEST_TORCH_LIBRARY"):  # one build of several
     library._LIBRARY = Path(chosen)
+
+
+# half of every export is torch reading the source of the same 500 functions again
+TracedOnnxFunction.function_ir = property(functools.cache(TracedOnnxFunction.function_ir.fget))  # type: ignore
 
 
 @pytest.fixture(autouse=True)

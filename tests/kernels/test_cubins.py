@@ -59,15 +59,8 @@ def assert_fits(kernel: dict[str, Any], width: int) -> None:
     assert narrow or "LDG.E.128" in kernel["loads"], kernel
 
 
-@pytest.mark.parametrize(
-    "width",
-    [
-        128,
-        pytest.param(32, marks=pytest.mark.slow),
-        pytest.param(64, marks=pytest.mark.slow),
-        pytest.param(256, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [32, 64, 128, 256])
 def test_kernels_compile_without_spills_and_load_wide(width: int) -> None:
     found = compiled("shipped", str(width))
     assert len(found) >= 34
