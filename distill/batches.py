@@ -180,7 +180,10 @@ class SampledFeed:
 
 
 def sampled_part(data: Observed, sample: Sample) -> Observed:
-    """Return what there is to see of a sample; no node trains."""
+    """Return what there is to see of a sample; no node trains.
+
+    Its `n_id` are ids in `data`, which may be a part itself: there a teacher's answers are kept.
+    """
     nodes = sample.n_id
     return Observed(
         take_rows(data.plain[0], nodes),
@@ -189,7 +192,7 @@ def sampled_part(data: Observed, sample: Sample) -> Observed:
         nodes[:0],
         nodes[:0],
         data.num_classes,
-        nodes if data.n_id is None else data.n_id[nodes],
+        nodes,
         sample.num_seeds,
     )
 

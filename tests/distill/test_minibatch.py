@@ -447,3 +447,22 @@ def test_several_processes_need_batches(data: NodeData, monkeypatch: pytest.Monk
     monkeypatch.setattr(training.Workers, "here", lambda: training.Workers(0, 2))
     with pytest.raises(TrainingError, match="2 processes have nothing to share"):
         train(GCN, data, SETTINGS, progress=False)
+
+
+@pytest.mark.parametrize("eval_batch_size", [None, 500])
+def test_answers_on_the_graph_without_unseen_nodes_are_found(
+    eval_batch_size: int | None, tmp_path: Path
+) -> None:
+    data, method = digits().with_unseen(0.2, seed=1), DistillSettings(alpha=1.0, terms=())
+    taught = train(GCN, data, SETTINGS, progress=False)
+    plain, once = GCN.model_copy(update={"arguments": {}}), TrainSettings(epochs=1)
+    # one step with all neighbours is the whole graph
+    batches = BatchSettings(
+        batch_size=5000, num_neighbors=(-1, -1), eval_batch_size=eval_batch_size
+    )
+    losses = []
+    for name, given in (("whole", None), ("batch", batches)):
+        folder = tmp_path / name
+        distill(taught, plain, data, once, method, batches=given, directory=folder, progress=False)
+        losses.append(json.loads((folder / "metrics.jsonl").read_text())["kd"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
