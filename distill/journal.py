@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from .checkpoint import Checkpoint
 from .directory import (
     CHECKPOINT,
     METRICS,
@@ -25,7 +25,7 @@ from .directory import (
 from .distributed import Workers
 from .errors import TrainingError
 from .int8 import Int8Simulation
-from .losses import Objective
+from .learner import Learner
 from .selection import Result, State
 
 
@@ -33,9 +33,7 @@ class Journal:
     """A training's state, in memory and in its run directory.
 
     Args:
-        module: The network that is trained.
-        objective: What it learns by.
-        optimizer: What moves both.
+        learner: What is trained.
         directory: The run directory; None keeps nothing.
         workers: Who trains together.
         int8: What training simulates; it ends where training does.
@@ -43,14 +41,12 @@ class Journal:
 
     def __init__(
         self,
-        module: torch.nn.Module,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
+        learner: Learner,
         directory: Path | None,
         workers: Workers,
         int8: Int8Simulation,
     ) -> None:
-        self._module, self._objective, self._optimizer = module, objective, optimizer
+        self._learner, self._module = learner, learner.module
         self._directory, self._workers, self._int8 = directory, workers, int8
         self.state = State()
 
@@ -85,9 +81,7 @@ class Journal:
             return
         state = self.state
         tensors = {
-            "model": self._module.state_dict(),
-            "objective": self._objective.state_dict(),
-            "optimizer": optimizer_tensors(self._optimizer),
+            **self._learner.tensors(),
             "best": state.best_weights,
             "generator": {"cpu": torch.get_rng_state()},
             "sums": {} if state.sums is None else {"losses": state.sums},
@@ -105,7 +99,7 @@ class Journal:
         self._workers.agree(self._module.eval())
         result = replace(best, epochs=self.state.epoch)
         if directory is not None and self._workers.first:
-            save_finished(directory, self._module, self._objective, result)
+            save_finished(directory, self._module, self._learner.objective, result)
             (directory / CHECKPOINT).unlink(missing_ok=True)
         return result
 
@@ -123,9 +117,7 @@ class Journal:
     def _restored(self, directory: Path, checkpoint: Checkpoint) -> State:
         tensors, facts = checkpoint.tensors, checkpoint.facts
         try:
-            self._module.load_state_dict(tensors["model"])
-            self._objective.load_state_dict(tensors.get("objective", {}))
-            restore_optimizer(self._optimizer, tensors.get("optimizer", {}))
+            self._learner.restore(tensors)
             torch.set_rng_state(tensors["generator"]["cpu"])
             best = None if facts["best"] is None else Result(**facts["best"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -25,8 +25,8 @@ class Observed:
         train: Nodes to fit on.
         val: Nodes to select by.
         num_classes: Number of classes C.
-        n_id: Id of each node in the graph of which this is a part, [N]: of what training sees in the
-            whole graph, of a sampled batch in what training sees.
+        n_id: Id of each node in the graph of which this is a part, [N]: of what training sees in
+            the whole graph, of a sampled batch in what training sees.
         num_seeds: Where this is a sample: the first so many nodes are answered for, the others are
             there to be looked at. None: all are answered for.
         train_size: What sums over training nodes are divided by, where that is not their number:

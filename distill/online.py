@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
+from .checkpoint import Checkpoint
 from .data import Observed
 from .directory import (
     CHECKPOINT,
@@ -27,6 +27,7 @@ from .directory import (
 )
 from .distiller import Distiller, Role
 from .errors import TrainingError
+from .learner import Learner
 from .losses import Objective, Pass
 from .selection import Result, State, TrainSettings, out_of_patience, remember, validate
 from .training import adam, dropped, simulated
@@ -40,26 +41,18 @@ class Peer:
     objective: Objective
 
 
-class _Learner:
+class _Student:
     """A peer with its optimiser, its taps and how far it has come."""
 
     def __init__(self, peer: Peer, settings: TrainSettings) -> None:
         self.module, self.objective = peer.student.module, peer.objective
         self.int8 = simulated(self.module, settings)
         self.optimizer = adam(self.module, self.objective, settings)
+        self.learner = Learner(self.module, self.objective, self.optimizer)
         self.distiller = Distiller(
             peer.student, peer.objective, precision=getattr(torch, settings.precision)
         )
         self.state = State()
-
-    def tensors(self, number: int) -> dict[str, dict[str, torch.Tensor]]:
-        groups = {
-            "model": self.module.state_dict(),
-            "objective": self.objective.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
-            "best": self.state.best_weights,
-        }
-        return {f"{group}{number}": tensors for group, tensors in groups.items()}
 
 
 def fit_together(
@@ -90,39 +83,39 @@ def fit_together(
     Raises:
         TrainingError: If a loss stops being finite, or the directory holds another run.
     """
-    learners = [_Learner(peer, settings) for peer in peers]
+    students = [_Student(peer, settings) for peer in peers]
     torch.manual_seed(settings.seed)
-    epoch, folders = 0, [student_folder(directory, number) for number in range(len(learners))]
+    epoch, folders = 0, [student_folder(directory, number) for number in range(len(students))]
     if directory is not None:
         claim(directory, {"train": settings.model_dump(), **(describe or {})})
         if all(folder is not None and (folder / WEIGHTS).is_file() for folder in folders):
-            for learner in learners:
-                learner.int8.settle()
-            return [load_finished(p.module, f) for p, f in zip(learners, folders, strict=True) if f]
+            for student in students:
+                student.int8.settle()
+            return [load_finished(p.module, f) for p, f in zip(students, folders, strict=True) if f]
         if (directory / CHECKPOINT).is_file():
-            epoch = _resume(directory, learners)
-        cut_metrics(directory / METRICS, epoch * len(learners))
+            epoch = _resume(directory, students)
+        cut_metrics(directory / METRICS, epoch * len(students))
     while epoch < settings.epochs and not all(
-        out_of_patience(learner.state, settings) for learner in learners
+        out_of_patience(student.state, settings) for student in students
     ):
-        for number, learner in enumerate(learners):
+        for number, student in enumerate(students):
             start = time.perf_counter()
-            learner.objective.begin(epoch)
-            losses = _step(learner, [p for p in learners if p is not learner], data, settings)
-            loss, accuracy = validate(learner.module, data)
-            remember(learner.state, learner.module, loss, accuracy, settings)
-            learner.state.epoch += 1
+            student.objective.begin(epoch)
+            losses = _step(student, [p for p in students if p is not student], data, settings)
+            loss, accuracy = validate(student.module, data)
+            remember(student.state, student.module, loss, accuracy, settings)
+            student.state.epoch += 1
             if directory is not None:
                 took = time.perf_counter() - start
                 losses = {"student": number, **losses}
-                record(directory, learner.state, losses, loss, accuracy, took)
+                record(directory, student.state, losses, loss, accuracy, took)
         epoch += 1
         if directory is not None and epoch % settings.checkpoint_every == 0:
-            _save(directory, epoch, learners)
-    results = [_best(p, folder) for p, folder in zip(learners, folders, strict=True)]
-    for learner, folder, result in zip(learners, folders, results, strict=True):
+            _save(directory, epoch, students)
+    results = [_best(p, folder) for p, folder in zip(students, folders, strict=True)]
+    for student, folder, result in zip(students, folders, results, strict=True):
         if folder is not None:
-            save_finished(folder, learner.module, learner.objective, result)
+            save_finished(folder, student.module, student.objective, result)
     if directory is not None:
         (directory / CHECKPOINT).unlink(missing_ok=True)
     return results
@@ -134,50 +127,51 @@ def student_folder(directory: Path | None, number: int) -> Path | None:
 
 
 def _step(
-    learner: _Learner, peers: Sequence[_Learner], data: Observed, settings: TrainSettings
+    student: _Student, peers: Sequence[_Student], data: Observed, settings: TrainSettings
 ) -> dict[str, float]:
     """Take one step and return the losses, each the mean over peers."""
     answers: list[Pass | None] = [None]
     if peers:
         with torch.no_grad():
             answers = [peer.distiller.train().answer(data) for peer in peers]
-    own = learner.distiller.train().answer(dropped(data, settings))
-    trained = list(learner.module.parameters())
-    found = [learner.objective(own, answer, data, trained) for answer in answers]
+    own = student.distiller.train().answer(dropped(data, settings))
+    trained = list(student.module.parameters())
+    found = [student.objective(own, answer, data, trained) for answer in answers]
     losses = {name: torch.stack([loss[name] for loss in found]).mean() for name in found[0]}
-    learner.optimizer.zero_grad()
+    student.optimizer.zero_grad()
     losses["total"].backward()
-    learner.optimizer.step()
+    student.optimizer.step()
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
-def _best(learner: _Learner, folder: Path | None) -> Result:
-    assert learner.state.best is not None
-    learner.module.load_state_dict(learner.state.best_weights)
-    learner.int8.settle(folder)
-    learner.module.eval()
-    return replace(learner.state.best, epochs=learner.state.epoch)
+def _best(student: _Student, folder: Path | None) -> Result:
+    assert student.state.best is not None
+    student.module.load_state_dict(student.state.best_weights)
+    student.int8.settle(folder)
+    student.module.eval()
+    return replace(student.state.best, epochs=student.state.epoch)
 
 
-def _save(directory: Path, epoch: int, learners: Sequence[_Learner]) -> None:
+def _save(directory: Path, epoch: int, students: Sequence[_Student]) -> None:
     tensors = {"generator": {"cpu": torch.get_rng_state()}}
-    for number, learner in enumerate(learners):
-        tensors |= learner.tensors(number)
-    best = [asdict(p.state.best) if p.state.best else None for p in learners]
+    for number, student in enumerate(students):
+        groups = {**student.learner.tensors(), "best": student.state.best_weights}
+        tensors |= {f"{group}{number}": some for group, some in groups.items()}
+    best = [asdict(p.state.best) if p.state.best else None for p in students]
     Checkpoint(tensors, {"epoch": epoch, "best": best}).save(directory / CHECKPOINT)
 
 
-def _resume(directory: Path, learners: Sequence[_Learner]) -> int:
-    """Put every learner where the checkpoint has it, and return the epoch."""
+def _resume(directory: Path, students: Sequence[_Student]) -> int:
+    """Put every student where the checkpoint has it, and return the epoch."""
     checkpoint = Checkpoint.load(directory / CHECKPOINT)
     tensors, facts = checkpoint.tensors, checkpoint.facts
     try:
-        for number, learner in enumerate(learners):
-            learner.module.load_state_dict(tensors[f"model{number}"])
-            learner.objective.load_state_dict(tensors.get(f"objective{number}", {}))
-            restore_optimizer(learner.optimizer, tensors[f"optimizer{number}"])
+        for number, student in enumerate(students):
+            end = str(number)
+            groups = {n.removesuffix(end): g for n, g in tensors.items() if n.endswith(end)}
+            student.learner.restore(groups)
             best = Result(**facts["best"][number])
-            learner.state = State(facts["epoch"], best, tensors[f"best{number}"])
+            student.state = State(facts["epoch"], best, groups["best"])
         torch.set_rng_state(tensors["generator"]["cpu"])
     except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise TrainingError(f"{directory / CHECKPOINT} does not fit this run: {error}") from error

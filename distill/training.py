@@ -31,6 +31,7 @@ from .graphs import are_ids
 from .inference import answers
 from .int8 import Int8Simulation
 from .journal import Journal
+from .learner import Learner
 from .losses import Objective, Pass
 from .progress import shown
 from .selection import (
@@ -90,7 +91,7 @@ def fit(
     whole = data if batches and batches.eval_batch_size else data.to(device_of(module))
     seen = data if batches else whole
     feed = _feed(seen, settings, batches, workers, everyone=teacher is not None)
-    journal = Journal(module, objective, optimizer, directory, workers, int8)
+    journal = Journal(Learner(module, objective, optimizer), directory, workers, int8)
     facts = {} if batches is None else {"batches": batches.model_dump(mode="json")}
     finished = journal.start({"train": settings.model_dump(), **facts, **(describe or {})})
     if finished is not None:
