@@ -22,6 +22,7 @@ from . import passes
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
+from .lint import lint_model
 from .relational import tidy_splits
 from .translation import translation_table
 
@@ -129,6 +130,7 @@ def export(
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
         limits={"num_nodes": 2**31 - 1},
+        warnings=_warnings(model, inputs),
         **vars(described),
     )
     _describe(model, manifest)
@@ -287,6 +289,17 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     shape = tuple(d.dim_param or d.dim_value for d in kind.shape.dim)
     return TensorSpec(value.name, dtype.name, shape)
+
+
+def _warnings(model: onnx.ModelProto, inputs: Mapping[str, Tensor]) -> list[str]:
+    """Return what the lint finds, but for its notes, one line each."""
+    sizes = {
+        dim: inputs[name].shape[axis]
+        for name, axis, dim in (("x", 0, "num_nodes"), ("edge_index", 1, "num_edges"))
+        if name in inputs and "edge_index" in inputs
+    }
+    report = lint_model(model, sizes=sizes)
+    return [str(finding) for finding in report.findings if finding.severity != "note"]
 
 
 def _weights(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -69,6 +69,7 @@ class Manifest:
         accuracy: Measured accuracies, fractions in 0–1, by split.
         provenance: Where the weights come from: data, method, teacher, seed, versions.
         limits: Largest sizes a call may have, by dimension.
+        warnings: What the lint said of model.onnx when it was exported.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -93,6 +94,7 @@ class Manifest:
     accuracy: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

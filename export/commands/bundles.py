@@ -46,6 +46,8 @@ def export(
             highlight=False,
             soft_wrap=True,
         )
+        for warning in manifest.warnings:
+            out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def check(

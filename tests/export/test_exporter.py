@@ -61,6 +61,7 @@ def test_every_network_is_exported_right(name: str, form: str, tmp_path: Path) -
     assert report.native_operators
     assert report.ok, report.failures
     assert bundle.manifest.hops == hops
+    assert bool(bundle.manifest.warnings) == ("over the graph" in name)
     assert bundle.manifest.graph == ("none" if name == "MLP" else form)
     assert bundle.manifest.in_degree == (name.startswith(("GCN", "GCNII")) and "not" not in name)
     again = rebuild(Bundle.load(tmp_path / "b"))
