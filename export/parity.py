@@ -150,6 +150,7 @@ def _graphs(rng: np.random.Generator) -> dict[str, tuple[int, Array]]:
         "a hub": (2000, hub),
         "duplicates and loops": (20, edges(20, 600)),
         "sorted edges": (150, by_destination(edges(150, 900))),
+        "edges from last to first": (150, by_destination(edges(150, 900))[:, ::-1].copy()),
     }
 
 
@@ -230,6 +231,28 @@ def _prepared(session: Session, inputs: dict[str, Array]) -> dict[str, Any]:
 
 def _compare_subgraph(session: Session, seed: int) -> Difference:
     """Compare answers from the k-hop neighbourhood of a few nodes with the whole graph's."""
+    case = f"{session.bundle.manifest.hops}-hop subgraph"
+    whole, inputs, rows = _whole_and_part(session, seed)
+    name = next(iter(spec.name for spec in session.bundle.manifest.outputs))
+    try:
+        expected = session(whole)[name][: len(rows)]
+        got = session(inputs)[name][rows]
+    except Exception as error:
+        return _failed(session, case, 1.0, str(error))
+    return Difference(
+        case,
+        session.native_operators,
+        session.threads,
+        _largest(got - expected),
+        max(1.0, float(np.abs(expected).max())),
+        repeats=True,
+    )
+
+
+def _whole_and_part(
+    session: Session, seed: int
+) -> tuple[dict[str, Array], dict[str, Array], Array]:
+    """Return inputs of a whole graph, of a few seeds' neighbourhood, and the seeds' rows in it."""
     manifest, rng = session.bundle.manifest, np.random.default_rng(seed)
     edges, num_nodes = rng.integers(0, 4000, (2, 6000)), 4000
     whole = _inputs(session.bundle, rng, num_nodes, edges)
@@ -245,18 +268,7 @@ def _compare_subgraph(session: Session, seed: int) -> Difference:
     if manifest.in_degree:
         degrees = session.in_degree(edges, num_nodes, whole.get("edge_weight"))
         inputs["in_degree"] = degrees[nodes.numpy()]
-    name = next(iter(spec.name for spec in manifest.outputs))
-    expected = session(whole)[name][: len(seeds)]
-    got = session(inputs)[name][rows.numpy()]
-    scale = max(1.0, float(np.abs(expected).max()))
-    return Difference(
-        f"{manifest.hops}-hop subgraph",
-        session.native_operators,
-        session.threads,
-        _largest(got - expected),
-        scale,
-        repeats=True,
-    )
+    return whole, inputs, rows.numpy()
 
 
 def _largest(difference: Array) -> float:

@@ -7,6 +7,7 @@ that the file itself states are used.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,7 +50,7 @@ class Scope:
         kind = self.types.get(name)
         return kind.elem_type if kind is not None else 0
 
-    def constant(self, name: str) -> NDArray[np.generic] | None:
+    def constant(self, name: str) -> NDArray[Any] | None:
         """Return a small constant, None if it is large or computed."""
         tensor = self.constants.get(name)
         if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
