@@ -97,18 +97,18 @@ class CheckReport:
 
 
 def check(
-    bundle: Bundle,
     module: torch.nn.Module,
+    bundle: Bundle,
     *,
     tolerance: float = TOLERANCE,
     data: NodeData | None = None,
     labels_note: str = "",
 ) -> CheckReport:
-    """Compare a bundle with its module, lint it, and measure both on real data.
+    """Compare a module with its bundle, lint the file, and measure both on real data.
 
     Args:
-        bundle: The bundle.
         module: What was exported, with PyG's convolutions.
+        bundle: What it was exported to.
         tolerance: See `check_parity`.
         data: Labelled data to measure both on.
         labels_note: Why there is no data, for the report.

@@ -7,12 +7,13 @@ README.md             the model card
 """
 
 import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 
@@ -143,11 +144,7 @@ class Bundle:
             raise BundleError(
                 f"{root} exists and is no bundle; choose another place for the export"
             )
-        entries = {
-            name: FileEntry(hashlib.sha256(data).hexdigest(), len(data))
-            for name, data in files.items()
-        }
-        manifest = replace(manifest, files=entries)
+        manifest = replace(manifest, files=_entries(files))
         root.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(
             tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent)
@@ -163,19 +160,53 @@ class Bundle:
         return cls(root, manifest)
 
     def with_files(self, files: Mapping[str, bytes]) -> "Bundle":
-        """Write files beside those it has, in one step; the model itself stays what it is.
+        """Write files beside those it has; the model and whatever else lies there stay untouched.
+
+        The manifest is written last, and first without the files that are replaced, so that the
+        bundle can be loaded whenever this is interrupted.
 
         Args:
             files: Contents by name; a file that is there already is replaced.
 
         Raises:
-            BundleError: If one of them is the model or the manifest, or the bundle was changed.
+            BundleError: If one of them is the model or the manifest.
         """
         for name in (MODEL, MANIFEST):
             if name in files:
                 raise BundleError(f"{name} is what a bundle is made of; write a new bundle")
-        kept = {name: self.read(name) for name in self.manifest.files}
-        return self.write(self.path, self.manifest, {**kept, **files})
+        entries = _entries(files)
+        if entries.items() <= self.manifest.files.items():
+            return self
+        kept = {name: e for name, e in self.manifest.files.items() if name not in files}
+        if len(kept) < len(self.manifest.files):
+            self._list(kept)
+        for name, data in files.items():
+            _replace(self.path / _plain(name), data)
+        self._list({**kept, **entries})
+        return Bundle(self.path, replace(self.manifest, files={**kept, **entries}))
+
+    def _list(self, files: Mapping[str, FileEntry]) -> None:
+        """Write the files of the manifest; what else it says, known here or not, stays."""
+        value = json.loads(_read(self.path, MANIFEST, MAX_MANIFEST_BYTES))
+        value["files"] = {name: asdict(entry) for name, entry in files.items()}
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        _replace(self.path / MANIFEST, text.encode())
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    return {
+        name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()
+    }
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file in one step; a link in its place is replaced, not followed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _put_in_place(partial: Path, root: Path) -> None:

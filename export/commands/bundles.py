@@ -92,7 +92,7 @@ def check(
         opened = Bundle.load(bundle)
         original = rebuild(opened) if module is None else imported(module)
         labelled, note = data_of(opened, data, root)
-        found = check_bundle(opened, original, tolerance=tolerance, data=labelled, labels_note=note)
+        found = check_bundle(original, opened, tolerance=tolerance, data=labelled, labels_note=note)
         if as_json:
             print(json.dumps(found.to_dict(), indent=2))
         else:

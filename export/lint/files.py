@@ -9,6 +9,7 @@ from onnx.external_data_helper import ExternalDataInfo
 
 from .findings import Finding, Severity
 from .subject import Subject
+from .tensors import is_external, tensors_of
 
 _ADVICE = "Save it as one file: onnx.save(model, path, save_as_external_data=False)."
 
@@ -16,8 +17,8 @@ _ADVICE = "Save it as one file: onnx.save(model, path, save_as_external_data=Fal
 def external_data(subject: Subject) -> Iterator[Finding]:
     """Find tensors that keep their data outside the file; outside its folder is an error."""
     inside: list[str] = []
-    for place, tensor in _tensors(subject.model):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL and not tensor.external_data:
+    for place, tensor in tensors_of(subject.model):
+        if not is_external(tensor):
             continue
         problem = _problem(tensor, subject.folder)
         if problem:
@@ -50,29 +51,10 @@ def _problem(tensor: onnx.TensorProto, folder: Path | None) -> str:
     found = target.stat()
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         return f"{location!r} is no plain file of its own: it is a folder, a device or a hard link."
-    if (info.offset or 0) + (info.length or 0) > found.st_size:
-        return (
-            f"its data should end at byte {(info.offset or 0) + (info.length or 0)}, but "
-            f"{location!r} has {found.st_size} bytes."
-        )
+    end = (info.offset or 0) + (info.length or 0)
+    if end > found.st_size:
+        return f"its data should end at byte {end}, but {location!r} has {found.st_size} bytes."
     return ""
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """Walk every tensor of a file, those in attributes, subgraphs and functions too."""
-    waiting: list[tuple[str, onnx.GraphProto | onnx.FunctionProto]] = [("the graph", model.graph)]
-    waiting += [(f"function {f.domain}.{f.name}", f) for f in model.functions]
-    while waiting:
-        place, owner = waiting.pop(0)
-        if isinstance(owner, onnx.GraphProto):
-            yield from ((place, tensor) for tensor in owner.initializer)
-            for sparse in owner.sparse_initializer:
-                yield from ((place, tensor) for tensor in (sparse.values, sparse.indices))
-        for node in owner.node:
-            for part in node.attribute:
-                yield from ((place, tensor) for tensor in (part.t, *part.tensors))
-                inner = ([part.g] if part.HasField("g") else []) + list(part.graphs)
-                waiting += [(f"{part.name} of {node.op_type} in {place}", g) for g in inner]
 
 
 def _finding(severity: Severity, tensor: str, place: str, message: str) -> Finding:

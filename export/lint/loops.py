@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx
 
 from .findings import Finding, Severity
-from .scopes import Scope, attribute, label
+from .scopes import Scope, attribute, label, read
 from .subject import Subject
 
 # rounds below this are no loop over nodes or edges
@@ -51,11 +51,11 @@ def _rounds(scope: Scope, node: onnx.NodeProto) -> str | None:
     """Return what a loop runs over if that may be many, else None."""
     if node.op_type == "Scan":
         return _scanned(scope, node)
-    if node.op_type != "Loop" or not node.input[0]:
+    if node.op_type != "Loop" or not read(node, 0):
         return None
-    if node.input[0] not in scope.constants:
+    if read(node, 0) not in scope.constants:
         return "as many elements as its input has"
-    count = scope.constant(node.input[0])
+    count = scope.constant(read(node, 0))
     rounds = int(count.reshape(-1)[0]) if count is not None and count.size else 0
     return f"{rounds} elements" if _MANY <= rounds < 2**62 else None  # the largest means: no limit
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import onnx
 import onnxruntime
 from onnx import helper
+from onnxruntime.capi import _pybind_state as compiled
 
 from .findings import Finding
 from .scopes import Scope, label, operator
@@ -58,6 +60,41 @@ def missing_in_provider(subject: Subject) -> Iterator[Finding]:
                     "Use a student without it for that provider (an MLP, or neighbours of a fixed "
                     "number), or run on the CPU or CUDA.",
                 )
+
+
+def missing_on_cpu(subject: Subject) -> Iterator[Finding]:
+    """Find standard operators that the installed ONNX Runtime has no CPU kernel for."""
+    if CPU not in subject.providers:
+        return
+    known = _on_cpu()
+    used = {n.op_type for scope in subject.scopes for n in scope.nodes if n.domain in _STANDARD}
+    for op_type in sorted(used - known):
+        scope, node = _uses(subject, op_type)[0]
+        yield Finding(
+            "error",
+            "unsupported-operator",
+            op_type,
+            label(node),
+            scope.place,
+            f"ONNX Runtime {onnxruntime.__version__} has no such operator on the CPU, and the file "
+            "does not load.",
+            "Export with an opset_version that has its parts, or update onnxruntime.",
+        )
+
+
+@lru_cache(maxsize=1)
+def _on_cpu() -> frozenset[str]:
+    """Return the standard operators with a CPU kernel, or made of others by ONNX itself."""
+    kernels = compiled.get_all_opkernel_def()  # pyright: ignore[reportAttributeAccessIssue] -- compiled
+    native = {k.op_name for k in kernels if k.provider == CPU and k.domain in _STANDARD}
+    schemas = [schema for schema in onnx.defs.get_all_schemas() if schema.domain in _STANDARD]
+    made = {schema.name for schema in schemas if _has_parts(schema)}
+    return frozenset(native | made | {"Constant"})
+
+
+def _has_parts(schema: Any) -> bool:
+    """Return whether ONNX defines an operator by others; its stubs know neither attribute."""
+    return schema.has_function or schema.has_context_dependent_function
 
 
 def data_dependent_size(subject: Subject) -> Iterator[Finding]:

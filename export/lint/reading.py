@@ -8,13 +8,14 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ...serve import Bundle, BundleError
-from . import files, loops, operators, scatter, sizes, whole_graph
+from . import files, loops, operators, scatter, sizes, validity, whole_graph
 from .findings import SEVERITIES, Finding, LintReport
 from .scopes import scopes
 from .subject import CPU, Subject
 
 _MODEL = "model.onnx"
 _HAZARDS = (
+    validity.invalid_model,
     scatter.racing_scatter,
     scatter.half_scatter,
     scatter.slow_scatter,
@@ -27,6 +28,7 @@ _HAZARDS = (
     whole_graph.summary_of_all_nodes,
     operators.custom_operator,
     operators.unknown_version,
+    operators.missing_on_cpu,
     operators.missing_in_provider,
     operators.data_dependent_size,
     files.external_data,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx
 
 from .findings import Finding, Severity
-from .scopes import Scope, attribute, label
+from .scopes import Scope, attribute, label, read
 from .subject import CPU, CUDA, TENSORRT, Subject
 
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
@@ -38,7 +38,7 @@ def slow_scatter(subject: Subject) -> Iterator[Finding]:
     if CPU not in subject.providers:
         return
     for scope, node in _reducing(subject, "ScatterElements"):
-        dims = scope.dims(node.input[0])
+        dims = scope.dims(read(node, 0))
         if dims is None or len(dims) >= 2:  # counting in one dimension is cheap
             yield _finding(
                 "warning",
@@ -56,7 +56,7 @@ def half_scatter(subject: Subject) -> Iterator[Finding]:
     if CPU not in subject.providers:
         return
     for scope, node in _reducing(subject, "ScatterND", "ScatterElements"):
-        element, reduction = scope.element(node.input[0]), attribute(node, "reduction")
+        element, reduction = scope.element(read(node, 0)), attribute(node, "reduction")
         # measured on ONNX Runtime 1.31: the one exception
         runs = (node.op_type, element) == ("ScatterElements", _HALF[0]) and reduction in _EXTREMA
         if element in _HALF and not runs:
@@ -74,7 +74,7 @@ def half_scatter(subject: Subject) -> Iterator[Finding]:
 def scatter_elsewhere(subject: Subject) -> Iterator[Finding]:
     """Find reductions that a GPU sums in another order each time, or not at all."""
     for scope, node in _reducing(subject, "ScatterND", "ScatterElements"):
-        if CUDA in subject.providers and scope.element(node.input[0]) not in _INTEGERS:
+        if CUDA in subject.providers and scope.element(read(node, 0)) not in _INTEGERS:
             yield _finding(
                 "note",
                 "unordered-scatter",

@@ -7,13 +7,17 @@ that the file itself states are used.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.shape_inference import infer_shapes
+
+from .tensors import is_external
 
 Dims = list[int | str | None]
 _Key = tuple[str, str, str]
@@ -53,9 +57,12 @@ class Scope:
     def constant(self, name: str) -> NDArray[Any] | None:
         """Return a small constant, None if it is large or computed."""
         tensor = self.constants.get(name)
-        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor is None or is_external(tensor) or prod(tensor.dims) > _SMALL:
             return None
-        return numpy_helper.to_array(tensor) if np.prod(tensor.dims) <= _SMALL else None
+        try:
+            return numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError):
+            return None  # its data are not those of its shape or type: `invalid_model` says so
 
 
 def dims_of(kind: onnx.TypeProto.Tensor) -> Dims:
@@ -72,6 +79,11 @@ def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object
             value = helper.get_attribute_value(found)
             return value.decode() if isinstance(value, bytes) else value
     return default
+
+
+def read(node: onnx.NodeProto, at: int) -> str:
+    """Return the name of an input, empty if it is not given."""
+    return node.input[at] if at < len(node.input) else ""
 
 
 def label(node: onnx.NodeProto) -> str:
@@ -168,7 +180,7 @@ def _bind(nodes: Sequence[onnx.NodeProto], given: Mapping[str, onnx.AttributePro
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return infer_shapes(model, data_prop=True)
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError):
+    except (onnx.shape_inference.InferenceError, EncodeError, ValueError, RuntimeError):
         return model  # above 2 GiB, or of operators that onnx does not know: what the file states
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from .findings import Finding, Severity
-from .scopes import Dims, Scope, label
+from .scopes import Dims, Scope, label, read
 from .subject import Subject
 
 _DYNAMIC = (
@@ -42,7 +42,7 @@ def fixed_reshapes(subject: Subject) -> Iterator[Finding]:
         for node in scope.nodes:
             if node.op_type != "Reshape":
                 continue
-            dims, shape = scope.dims(node.input[0]), scope.constant(node.input[1])
+            dims, shape = scope.dims(read(node, 0)), scope.constant(read(node, 1))
             dynamic = dims is not None and any(isinstance(dim, str) for dim in dims)
             if dynamic and shape is not None and (shape > 0).all():
                 yield _baked(
@@ -82,14 +82,14 @@ def _first_sizes(scope: Scope, node: onnx.NodeProto) -> list[int]:
     at = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Slice": 2, "Range": 1}.get(node.op_type)
     if at is None or (node.op_type == "Slice" and not _along_elements(scope, node)):
         return []
-    shape = scope.constant(node.input[at])
+    shape = scope.constant(read(node, at))
     return [int(np.ravel(shape)[0])] if shape is not None and shape.size else []
 
 
 def _along_elements(scope: Scope, node: onnx.NodeProto) -> bool:
     """Return whether a Slice cuts nodes or edges: the first axis, or the second of [2, E]."""
-    axes = scope.constant(node.input[3]) if len(node.input) > 3 else np.zeros(1)
-    dims = scope.dims(node.input[0])
+    axes = scope.constant(read(node, 3)) if len(node.input) > 3 else np.zeros(1)
+    dims = scope.dims(read(node, 0))
     edges = dims is not None and len(dims) == 2 and dims[0] == 2
     return (
         axes is not None and axes.size > 0 and int(np.ravel(axes)[0]) in ((0, 1) if edges else (0,))

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from .scopes import Dims, Scope, dims_of
+from .tensors import is_external, tensors_of
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -32,6 +33,11 @@ class Subject:
     providers: tuple[str, ...]
     folder: Path | None
     sizes: Mapping[str, int]
+
+    @property
+    def has_external_data(self) -> bool:
+        """Whether any tensor keeps its data in another file."""
+        return any(is_external(tensor) for _, tensor in tensors_of(self.model))
 
     @property
     def inputs(self) -> dict[str, tuple[int, Dims]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import onnx
 
 from .findings import Finding, Severity
-from .scopes import Dims, Scope, attribute, label
+from .scopes import Dims, Scope, attribute, label, read
 from .subject import Subject
 
 _ADVICE = (
@@ -55,10 +55,10 @@ def _summarises(scope: Scope, node: onnx.NodeProto, dim: str) -> str | None:
 
 
 def _along_nodes(scope: Scope, node: onnx.NodeProto, dim: str) -> str | None:
-    dims = scope.dims(node.input[0]) or []
+    dims = scope.dims(read(node, 0)) or []
     axis = attribute(node, "axis", -1)
     if node.op_type == "CumSum":
-        given = scope.constant(node.input[1])
+        given = scope.constant(read(node, 1))
         axis = int(given.reshape(-1)[0]) if given is not None else None
     if isinstance(axis, int) and -len(dims) <= axis < len(dims) and dims[axis] == dim:
         return "runs along the rows of all nodes."

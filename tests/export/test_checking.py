@@ -63,7 +63,7 @@ def copied(bundle: Bundle, path: Path, **changes: object) -> Bundle:
 
 
 def test_a_good_bundle_passes_all_parts(bundle: Bundle) -> None:
-    report = check(bundle, network(), data=labelled())
+    report = check(network(), bundle, data=labelled())
     assert report.ok
     assert report.labels is not None
     assert report.labels.agreement == 1
@@ -74,7 +74,7 @@ def test_a_good_bundle_passes_all_parts(bundle: Bundle) -> None:
 
 def test_an_accuracy_that_is_not_the_recorded_one_fails(bundle: Bundle, tmp_path: Path) -> None:
     boasting = copied(bundle, tmp_path / "b", accuracy={"test": 0.9})
-    report = check(boasting, network(), data=labelled())
+    report = check(network(), boasting, data=labelled())
     assert report.parity.ok
     assert not report.ok
 
@@ -83,7 +83,7 @@ def test_another_split_is_not_compared_with_the_record(bundle: Bundle, tmp_path:
     other = copied(
         bundle, tmp_path / "b", accuracy={"test": 0.1}, provenance={"split": "another, seed 7"}
     )
-    report = check(other, network(), data=labelled())
+    report = check(network(), other, data=labelled())
     assert report.ok
     assert report.labels is not None
     assert report.labels.recorded == {}
@@ -91,7 +91,7 @@ def test_another_split_is_not_compared_with_the_record(bundle: Bundle, tmp_path:
 
 def test_answers_that_disagree_on_real_data_fail(bundle: Bundle) -> None:
     torch.manual_seed(7)
-    report = check(bundle, build(ARCHITECTURE, fused=False).eval(), data=labelled())
+    report = check(build(ARCHITECTURE, fused=False).eval(), bundle, data=labelled())
     assert report.labels is not None
     assert report.labels.agreement < 0.9
     assert not report.labels.ok
@@ -113,7 +113,7 @@ def test_a_hazard_in_the_file_fails(bundle: Bundle, tmp_path: Path) -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "zero"))
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     files["model.onnx"] = model.SerializeToString()
-    report = check(Bundle.write(tmp_path / "b", bundle.manifest, files), network())
+    report = check(network(), Bundle.write(tmp_path / "b", bundle.manifest, files))
     assert report.parity.ok
     assert [f.hazard for f in report.lint.errors] == ["racing-scatter"]
     assert not report.ok
@@ -121,7 +121,8 @@ def test_a_hazard_in_the_file_fails(bundle: Bundle, tmp_path: Path) -> None:
 
 def test_the_report_stays_in_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
     mine = copied(bundle, tmp_path / "b")
-    report = check(mine, network(), data=labelled())
+    (tmp_path / "b" / "mine.txt").write_text("the user's own")
+    report = check(network(), mine, data=labelled())
     write_report(mine, report)
     write_report(Bundle.load(mine.path), report)  # a second check replaces the first
     again = Bundle.load(mine.path)
@@ -135,6 +136,7 @@ def test_the_report_stays_in_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
     assert "GraphSAGE: passed" in page
     assert "| a hub | C++ | 1 |" in page
     assert "| test | 1.0000 | 1.0000 | 1.0000 |" in page
+    assert (tmp_path / "b" / "mine.txt").read_text() == "the user's own"
     (mine.path / "check.json").write_text("{}")
     with pytest.raises(BundleError, match=r"check\.json"):
         Bundle.load(mine.path)
@@ -202,6 +204,6 @@ def test_a_bundle_keeps_its_model_and_manifest(bundle: Bundle) -> None:
 def test_norms_over_the_graph_are_checked_as_such(tmp_path: Path) -> None:
     net = pyg.GraphSAGE(WIDTH, 8, 2, CLASSES, norm="PairNorm").eval()
     made = export(net, (torch.randn(9, WIDTH), torch.randint(0, 9, (2, 17))), tmp_path / "b")
-    report = check(made, net)
+    report = check(net, made)
     assert report.ok, report.parity.failures
     assert [f.hazard for f in report.lint.findings]

@@ -1,5 +1,7 @@
 """The lint: each hazard in the smallest file that has it, and files that have none."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 from torch_geometric import nn as pyg
+from typer.testing import CliRunner, Result
 
+from graphstill.cli import app
 from graphstill.export import export
 from graphstill.export.lint import Finding, known_providers, lint, lint_model
 from graphstill.serve import Bundle
@@ -50,7 +54,8 @@ def model(
     ]
     outputs = [helper.make_tensor_value_info("y", element, out or [NODES, WIDTH])]
     graph = helper.make_graph(list(nodes), "g", inputs, outputs)
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("mine", 1)]
+    opsets = [helper.make_opsetid("", opset)]
+    opsets += [helper.make_opsetid(domain, 1) for domain in ("mine", "com.microsoft")]
     return helper.make_model(graph, opset_imports=opsets, **{"ir_version": 10, **others})
 
 
@@ -315,7 +320,11 @@ def test_norms_of_each_node_are_fine() -> None:
     ("nodes", "provider", "operator"),
     [
         ([node("Unique", "x", "u", axis=0), node("Relu", "x", "y")], "CUDA", "Unique"),
-        ([node("Compress", "x keep", "y", axis=0)], "Tensorrt", "Compress"),
+        (
+            [node("IsNaN", "x", "nan"), node("Compress", "x nan", "h"), node("Relu", "x", "y")],
+            "Tensorrt",
+            "Compress",
+        ),
         ([node("Trilu", "x", "y")], "CoreML", "Trilu"),
         ([node("NonZero", "x", "at"), node("Relu", "x", "y")], "WebGpu", "NonZero"),
         ([node("Bernoulli", "x", "y")], "OpenVINO", "Bernoulli"),
@@ -358,6 +367,44 @@ def test_versions_that_onnx_runtime_does_not_know() -> None:
     assert "99" in newer.node
     format_ = lint_model(model(node("Relu", "x", "y"), ir_version=99)).findings
     assert "99" in only(format_, "unknown-version").node
+
+
+def test_operators_that_onnx_runtime_does_not_have() -> None:
+    found = lint_model(model(node("Launch", "x", "y"))).errors
+    assert {f.hazard for f in found} == {"invalid-model", "unsupported-operator"}
+    decoder = node("ImageDecoder", "bytes", "image")  # standard since opset 20
+    made = model(decoder, node("Relu", "x", "y"), opset=20)
+    made.graph.input.append(helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["n"]))
+    assert only(lint_model(made).errors, "unsupported-operator").operator == "ImageDecoder"
+
+
+def test_what_the_checker_of_onnx_refuses() -> None:
+    found = only(lint_model(model(node("Relu", "ghost", "y"))).errors, "invalid-model")
+    assert "ghost" in found.message
+
+
+def test_nodes_without_their_inputs_are_read_all_the_same() -> None:
+    bare = [
+        helper.make_node(op_type, [], [f"out_{op_type}"], reduction="add")
+        for op_type in "Reshape Expand ConstantOfShape Slice Range Loop Scan If CumSum Softmax "
+        "ScatterND ScatterElements Gather NonZero".split()
+    ]
+    report = lint_model(
+        model(*bare, node("Relu", "x", "y")), providers=known_providers(), sizes={"num_nodes": 9}
+    )
+    assert "invalid-model" in {f.hazard for f in report.errors}
+
+
+def test_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = loop([constant("many", 5000)], "many").SerializeToString()
+    for _ in range(200):
+        changed = bytearray(data)
+        for at in rng.integers(0, len(data), 3):
+            changed[at] = rng.integers(0, 256)
+        (tmp_path / "m.onnx").write_bytes(changed)
+        with suppress(ValueError):
+            lint(tmp_path / "m.onnx", providers=known_providers())
 
 
 def with_external(tmp_path: Path, location: str, length: int = 16) -> Path:
@@ -475,3 +522,29 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
     for name in ("nowhere.onnx", "text.onnx"):
         with pytest.raises(ValueError, match="no ONNX file"):
             lint(tmp_path / name)
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["lint", *map(str, arguments)])
+
+
+def test_the_command(tmp_path: Path) -> None:
+    for name, nodes in (("racing", RACING), ("slow", SLOW), ("clean", [node("Relu", "x", "y")])):
+        (tmp_path / name).write_bytes(model(*nodes).SerializeToString())
+    racing = command(tmp_path / "racing")
+    assert racing.exit_code == 1
+    assert "error: racing-scatter: ScatterND the_ScatterND in the graph" in racing.output
+    assert "1 error" in racing.output
+    slow = command(tmp_path / "slow", "--json")
+    assert slow.exit_code == 0
+    said = json.loads(slow.output)
+    assert said["ok"]
+    assert [f["hazard"] for f in said["findings"]] == ["slow-scatter"]
+    assert "nothing found" in command(tmp_path / "clean").output
+    elsewhere = command(tmp_path / "racing", "--provider", "CUDAExecutionProvider")
+    assert elsewhere.exit_code == 0
+    assert "unordered-scatter" in elsewhere.output
+    for wrong in ([tmp_path / "racing", "--provider", "Abacus"], [tmp_path / "nowhere"]):
+        result = command(*wrong)
+        assert result.exit_code == 2
+        assert "error: " in result.stderr
