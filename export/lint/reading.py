@@ -17,6 +17,7 @@ _MODEL = "model.onnx"
 _HAZARDS = (
     validity.invalid_model,
     scatter.racing_scatter,
+    scatter.overwriting_scatter,
     scatter.half_scatter,
     scatter.slow_scatter,
     scatter.scatter_elsewhere,

@@ -11,6 +11,10 @@ from .subject import CPU, CUDA, TENSORRT, Subject
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _EXTREMA = ("max", "min")
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
+# operators that keep what they are given, in another shape or selection
+_PASS_IDS = (
+    "Cast Concat Expand Gather GatherND Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
+).split()
 _EXPORT = "Export the model with graphstill.export.export, whose aggregation has no scatter"
 
 
@@ -69,6 +73,42 @@ def half_scatter(subject: Subject) -> Iterator[Finding]:
                 "Keep scatters in float32 when converting (op_block_list of onnxruntime's float16 "
                 "converter).",
             )
+
+
+def overwriting_scatter(subject: Subject) -> Iterator[Finding]:
+    """Find scatters by ids of edges that do not reduce: of equal ids the last one wins.
+
+    This is what index_add becomes in torch's older exporter, and scatter_add in operator sets
+    before 16. The file runs, and every sum is one of its terms.
+    """
+    for scope in subject.scopes:
+        for node in scope.nodes:
+            if node.op_type not in ("ScatterND", "ScatterElements", "Scatter"):
+                continue
+            reduces = attribute(node, "reduction", "none") != "none"
+            if not reduces and _are_ids(scope, read(node, 1), subject.edge_list):
+                yield _finding(
+                    "error",
+                    "overwriting-scatter",
+                    scope,
+                    node,
+                    "places messages by the ids of edges without a reduction, so that of all edges "
+                    "to a node only one counts.",
+                    f"{_EXPORT}; or export with dynamo=True and opset_version 18.",
+                )
+
+
+def _are_ids(scope: Scope, name: str, edge_list: str | None) -> bool:
+    """Return whether a value is ids of a list of edges that were only reshaped."""
+    waiting = [name]
+    while waiting and edge_list is not None:
+        name = waiting.pop()
+        if name == edge_list:
+            return True
+        node = scope.producers.get(name)
+        if node is not None and node.op_type in _PASS_IDS:
+            waiting += node.input if node.op_type == "Concat" else node.input[:1]
+    return False
 
 
 def scatter_elsewhere(subject: Subject) -> Iterator[Finding]:

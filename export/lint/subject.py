@@ -59,17 +59,9 @@ class Subject:
         return None
 
     @property
-    def node_dim(self) -> str | None:
-        """The symbol that stands for the number of nodes, None if there is none."""
-        if self.edge_list is None:
-            return None
-        firsts = [
-            dims[0]
-            for element, dims in self.inputs.values()
-            if len(dims) >= 2 and element not in _INTEGERS
-        ]
-        symbols = [dim for dim in firsts if isinstance(dim, str)]
-        return "num_nodes" if "num_nodes" in symbols else next(iter(symbols), None)
+    def symbols(self) -> set[str]:
+        """The names of the sizes that a caller chooses."""
+        return {dim for _, dims in self.inputs.values() for dim in dims if isinstance(dim, str)}
 
 
 def _tensors(values: Iterable[onnx.ValueInfoProto]) -> Iterator[tuple[str, tuple[int, Dims]]]:

@@ -96,8 +96,26 @@ def test_a_racing_scatter() -> None:
     assert lint_model(made, providers=["CoreMLExecutionProvider"]).ok
 
 
+def test_a_scatter_that_overwrites() -> None:
+    found = lint_model(model(*TARGETS, node("ScatterND", "x target messages", "y"))).findings
+    assert only(found, "overwriting-scatter").severity == "error"
+    without = (*SLOW[:-1], node("ScatterElements", "x at messages", "y", axis=0))
+    assert only(lint_model(model(*without)).findings, "overwriting-scatter").node
+
+
 def test_a_scatter_that_only_places_rows_is_fine() -> None:
-    assert not lint_model(model(*TARGETS, node("ScatterND", "x target messages", "y"))).findings
+    """Rows that were looked for are all different, unlike the ids of edges."""
+    rows = [
+        constant("width", 1),
+        node("ReduceMax", "x width", "largest", keepdims=0),
+        node("NonZero", "largest", "found"),
+        node("Transpose", "found", "rows", perm=[1, 0]),
+        node("GatherND", "x rows", "values"),
+        node("ScatterND", "x rows values", "y"),
+    ]
+    made = model(*rows)
+    onnx.checker.check_model(made, full_check=True)
+    assert not lint_model(made).findings
 
 
 def test_a_racing_scatter_inside_a_function_inside_a_branch() -> None:
@@ -283,6 +301,11 @@ def test_a_branch_that_computes() -> None:
 
 
 WHOLE_GRAPH = {
+    "mean of the edges": [
+        constant("axes", 0),
+        node("ReduceMean", "messages axes", "mean", keepdims=1),
+        node("Sub", "x mean", "y"),
+    ],
     "mean": [
         constant("axes", 0),
         node("ReduceMean", "x axes", "mean", keepdims=1),
@@ -477,6 +500,24 @@ def test_a_plain_export_is_flagged(tmp_path: Path, dynamic: bool) -> None:
     assert "slow-scatter" in hazards
     assert ("baked-in-size" in hazards) is not dynamic
     assert report.ok is dynamic
+
+
+class Adding(torch.nn.Module):
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return x.new_zeros(x.shape).index_add(0, edge_index[1], x[edge_index[0]])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_the_older_exporter_makes_of_index_add(tmp_path: Path) -> None:
+    torch.onnx.export(
+        Adding(),
+        (torch.randn(9, WIDTH), torch.randint(0, 9, (2, 17))),
+        tmp_path / "old.onnx",
+        input_names=["x", "edge_index"],
+        dynamic_axes={"x": {0: "n"}, "edge_index": {1: "e"}},
+        dynamo=False,
+    )
+    only(lint(tmp_path / "old.onnx").errors, "overwriting-scatter")
 
 
 def test_our_own_export_is_clean(tmp_path: Path) -> None:
