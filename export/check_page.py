@@ -38,7 +38,7 @@ def markdown(manifest: Manifest, report: CheckReport) -> str:
             d.threads,
             f"{d.max_abs_error:.1e}",
             f"{d.scale:.3g}",
-            "ok" if d.passes(parity.tolerance) else f"FAILED {d.note}",
+            f"{'ok' if d.passes(parity.tolerance) else 'FAILED'} {d.note}".strip(),
         ]
         for d in parity.differences
     ]

@@ -5,7 +5,7 @@ for the whole graph and different for every subgraph, so a sampled or k-hop subg
 same answer for its seeds.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import onnx
 
@@ -57,18 +57,30 @@ def _summarises(scope: Scope, node: onnx.NodeProto) -> str | None:
 
 
 def _runs_along(scope: Scope, node: onnx.NodeProto, symbols: Collection[str]) -> str | None:
-    """Say whether a Softmax or a CumSum of numbers runs along the nodes or edges of the input."""
+    """Say whether a node mixes the rows of an input of the model and keeps their number."""
     dims = scope.dims(read(node, 0))
-    if node.op_type not in ("Softmax", "LogSoftmax", "CumSum") or not dims:
+    if not dims or scope.element(read(node, 0)) not in _FLOATS:
         return None
+    along = [dims[axis] for axis in _mixed(scope, node, len(dims)) if dims[axis] in symbols]
+    return f"runs along all {along[0]}." if along else None
+
+
+def _mixed(scope: Scope, node: onnx.NodeProto, rank: int) -> Sequence[int]:
+    """Return the axes along which an operator that keeps the shape makes one value of many."""
     axis = attribute(node, "axis", -1)
     if node.op_type == "CumSum":
         given = scope.constant(read(node, 1))
         axis = int(given.reshape(-1)[0]) if given is not None and given.size else None
-    if not isinstance(axis, int) or not -len(dims) <= axis < len(dims):
-        return None
-    along_input = dims[axis] in symbols and scope.element(read(node, 0)) in _FLOATS
-    return f"runs along all {dims[axis]}." if along_input else None
+    if not isinstance(axis, int) or not -rank <= axis < rank:
+        return ()
+    if node.op_type in ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "CumSum"):
+        return (axis,)
+    if node.op_type == "LayerNormalization":
+        return range(axis % rank, rank)
+    if node.op_type in ("InstanceNormalization", "GroupNormalization"):
+        return range(2, rank)
+    training = node.op_type == "BatchNormalization" and attribute(node, "training_mode", 0)
+    return (0,) if training else ()
 
 
 def _is_fixed(dims: Dims) -> bool:

@@ -312,6 +312,19 @@ WHOLE_GRAPH = {
         node("Sub", "x mean", "y"),
     ],
     "attention over all nodes": [node("Softmax", "x", "y", axis=0)],
+    "instance norm": [
+        node("Transpose", "x", "columns", perm=[1, 0]),
+        constant("zero", 0),
+        node("Unsqueeze", "columns zero", "one_graph"),
+        helper.make_node("Constant", [], ["ones"], value_floats=[1.0] * WIDTH),
+        node("InstanceNormalization", "one_graph ones ones", "normed"),
+        node("Squeeze", "normed zero", "columns_normed"),
+        node("Transpose", "columns_normed", "y", perm=[1, 0]),
+    ],
+    "layer norm over nodes too": [
+        helper.make_node("Constant", [], ["ones"], value_floats=[1.0] * WIDTH),
+        node("LayerNormalization", "x ones", "y", axis=0),
+    ],
     "prefix sums": [constant("axis", 0), node("CumSum", "x axis", "y")],
     "Gram matrix": [
         node("Transpose", "x", "columns", perm=[1, 0]),
@@ -337,6 +350,8 @@ def test_norms_of_each_node_are_fine() -> None:
     made = model(constant("axes", 1), node("ReduceMean", "x axes", "m"), node("Sub", "x m", "y"))
     assert not lint_model(made).findings
     assert not lint_model(model(node("Softmax", "x", "y", axis=1))).findings
+    ones = helper.make_node("Constant", [], ["ones"], value_floats=[1.0] * WIDTH)
+    assert not lint_model(model(ones, node("LayerNormalization", "x ones", "y"))).findings
 
 
 @pytest.mark.parametrize(
