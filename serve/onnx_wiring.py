@@ -65,13 +65,19 @@ def _check_names(kind: str, found: dict[str, Any], specs: Sequence[TensorSpec]) 
                 f"the manifest says {kind} {spec.name!r} is {spec.dtype}, model.onnx has it of "
                 f"element type {tensor.elem_type}"
             )
-        dims = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-        wanted = [dim if isinstance(dim, int) else None for dim in spec.shape]
-        if tensor.HasField("shape") and dims != wanted:
+        if tensor.HasField("shape") and not _fits(tensor.shape.dim, spec.shape):
             raise BundleError(
                 f"the manifest says {kind} {spec.name!r} has shape {list(spec.shape)}, model.onnx "
                 f"says {[d.dim_param or d.dim_value for d in tensor.shape.dim]}"
             )
+
+
+def _fits(dims: Any, wanted: Sequence[int | str]) -> bool:
+    """Return whether a manifest's shape is one that the model takes: the same where it is fixed."""
+    fixed = [d.dim_value if d.HasField("dim_value") else None for d in dims]
+    return len(fixed) == len(wanted) and all(
+        size is None or size == dim for size, dim in zip(fixed, wanted, strict=True)
+    )
 
 
 def _check_graph(graph: Any, outer: set[str]) -> None:

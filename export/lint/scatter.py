@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx
 
 from .findings import Finding, Severity
-from .scopes import Scope, attribute, label, read
+from .scopes import FLOATS, Scope, attribute, label, read
 from .subject import CPU, CUDA, TENSORRT, Subject
 
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
@@ -79,23 +79,27 @@ def overwriting_scatter(subject: Subject) -> Iterator[Finding]:
     """Find scatters by ids of edges that do not reduce: of equal ids the last one wins.
 
     This is what index_add becomes in torch's older exporter, and scatter_add in operator sets
-    before 16. The file runs, and every sum is one of its terms.
+    before 16. The file runs, and every sum is one of its terms. One number per edge may be meant
+    so, as PyG means the weight of a self loop; rows of messages never are.
     """
     for scope in subject.scopes:
         for node in scope.nodes:
             if node.op_type not in ("ScatterND", "ScatterElements", "Scatter"):
                 continue
             reduces = attribute(node, "reduction", "none") != "none"
-            if not reduces and _are_ids(scope, read(node, 1), subject.edge_list):
-                yield _finding(
-                    "error",
-                    "overwriting-scatter",
-                    scope,
-                    node,
-                    "places messages by the ids of edges without a reduction, so that of all edges "
-                    "to a node only one counts.",
-                    f"{_EXPORT}; or export with dynamo=True and opset_version 18.",
-                )
+            marks = read(node, 2) in scope.constants or scope.element(read(node, 2)) not in FLOATS
+            if reduces or marks or not _are_ids(scope, read(node, 1), subject.edge_list):
+                continue
+            dims = scope.dims(read(node, 2))
+            yield _finding(
+                "warning" if dims is not None and len(dims) < 2 else "error",
+                "overwriting-scatter",
+                scope,
+                node,
+                "places messages by the ids of edges without a reduction, so that of all edges to "
+                "a node only one counts.",
+                f"{_EXPORT}; or export with dynamo=True and opset_version 18.",
+            )
 
 
 def _are_ids(scope: Scope, name: str, edge_list: str | None) -> bool:

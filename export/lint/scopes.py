@@ -22,6 +22,13 @@ from .tensors import is_external
 Dims = list[int | str | None]
 _Key = tuple[str, str, str]
 
+FLOATS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+)
+
 # values above this size are no sizes, axes or counts
 _SMALL = 64
 

@@ -43,7 +43,7 @@ def fixed_reshapes(subject: Subject) -> Iterator[Finding]:
             if node.op_type != "Reshape":
                 continue
             dims, shape = scope.dims(read(node, 0)), scope.constant(read(node, 1))
-            dynamic = dims is not None and any(isinstance(dim, str) for dim in dims)
+            dynamic = dims is not None and any(dim in subject.symbols for dim in dims)
             if dynamic and shape is not None and (shape > 0).all():
                 yield _baked(
                     "error", scope, node, f"reshapes {dims} to the fixed shape {shape.tolist()}."

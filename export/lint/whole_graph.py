@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 import onnx
 
 from .findings import Finding, Severity
-from .scopes import Dims, Scope, attribute, label, read
+from .scopes import FLOATS, Dims, Scope, attribute, label, read
 from .subject import Subject
 
 _ADVICE = (
@@ -19,12 +19,6 @@ _ADVICE = (
 )
 # they ask for sizes, change a shape, read some rows, or hold graphs that are read themselves
 _NO_SUMMARY = "Expand Gather GatherND If Loop Reshape Scan Shape Size Slice Split".split()
-_FLOATS = (
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.DOUBLE,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.BFLOAT16,
-)
 
 
 def summary_of_all_nodes(subject: Subject) -> Iterator[Finding]:
@@ -48,7 +42,7 @@ def summary_of_all_nodes(subject: Subject) -> Iterator[Finding]:
 
 
 def _summarises(scope: Scope, node: onnx.NodeProto) -> str | None:
-    rows = [name for name in node.input if scope.element(name) in _FLOATS]
+    rows = [name for name in node.input if scope.element(name) in FLOATS]
     dynamic = any(not _is_fixed(dims) for name in rows if (dims := scope.dims(name)) is not None)
     outputs = [dims for name in node.output if (dims := scope.dims(name)) is not None]
     if dynamic and node.op_type not in _NO_SUMMARY and any(map(_is_fixed, outputs)):
@@ -59,7 +53,7 @@ def _summarises(scope: Scope, node: onnx.NodeProto) -> str | None:
 def _runs_along(scope: Scope, node: onnx.NodeProto, symbols: Collection[str]) -> str | None:
     """Say whether a node mixes the rows of an input of the model and keeps their number."""
     dims = scope.dims(read(node, 0))
-    if not dims or scope.element(read(node, 0)) not in _FLOATS:
+    if not dims or scope.element(read(node, 0)) not in FLOATS:
         return None
     along = [dims[axis] for axis in _mixed(scope, node, len(dims)) if dims[axis] in symbols]
     return f"runs along all {along[0]}." if along else None

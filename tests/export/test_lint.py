@@ -103,6 +103,21 @@ def test_a_scatter_that_overwrites() -> None:
     assert only(lint_model(model(*without)).findings, "overwriting-scatter").node
 
 
+def test_one_number_for_each_edge_may_be_meant_to_overwrite() -> None:
+    loops = [
+        *TARGETS[:2],
+        constant("zero", 0),
+        node("Squeeze", "target_2d zero", "at"),
+        node("ReduceMax", "messages one", "weight", keepdims=0),
+        node("ReduceMax", "x one", "none", keepdims=0),
+        node("ScatterElements", "none at weight", "last"),
+        node("Relu", "x", "y"),
+    ]
+    made = model(*loops)
+    onnx.checker.check_model(made, full_check=True)
+    assert only(lint_model(made).findings, "overwriting-scatter").severity == "warning"
+
+
 def test_a_scatter_that_only_places_rows_is_fine() -> None:
     """Rows that were looked for are all different, unlike the ids of edges."""
     rows = [
