@@ -167,6 +167,14 @@ def weights_rounded_to_float16(model: onnx.ModelProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
 
 
+def answers_that_differ_from_run_to_run(model: onnx.ModelProto) -> None:
+    """Add noise far below the tolerance, so that only a second call shows it."""
+    last = model.graph.node[-1]
+    last.output[0] = "still"
+    noise = helper.make_node("RandomNormalLike", ["still"], ["noise"], scale=1e-6)
+    model.graph.node.extend([noise, helper.make_node("Add", ["still", "noise"], ["logits"])])
+
+
 def degrees_of_a_subgraph_ignored(model: onnx.ModelProto) -> None:
     for node in nodes(model, "gcn_norm"):
         del node.input[2:]
@@ -183,6 +191,7 @@ EVERYWHERE = {
     "last bias lost": ("GCN", last_bias_lost, "no edges"),
     "weights swapped": ("GCN", weights_of_two_layers_swapped, "usual"),
     "weights rounded to float16": ("GCN", weights_rounded_to_float16, "larger"),
+    "different from run to run": ("GCN", answers_that_differ_from_run_to_run, "usual"),
     "degrees of a subgraph ignored": ("GCN", degrees_of_a_subgraph_ignored, "2-hop subgraph"),
 }
 
@@ -246,6 +255,7 @@ def test_a_broken_graph_fails(
     report = check_parity(whole.module, whole.broken(edit, tmp_path / "b"))
     assert case in failing(report, native=True)
     assert case in failing(report, native=False)
+    assert not report.ok
 
 
 @pytest.mark.parametrize(("name", "edit", "case"), BODIES_ONLY.values(), ids=BODIES_ONLY)
@@ -279,6 +289,14 @@ def test_a_wrong_degree_of_subgraphs_hides_from_whole_graphs(exported: Get, tmp_
     broken = whole.broken(degrees_of_a_subgraph_ignored, tmp_path / "b")
     report = check_parity(whole.module, broken)
     assert failing(report, native=True) == failing(report, native=False) == {"2-hop subgraph"}
+
+
+def test_hops_that_are_too_few_fail(exported: Get, tmp_path: Path) -> None:
+    whole = exported("SAGE")
+    files = {name: whole.bundle.read(name) for name in whole.bundle.manifest.files}
+    near = Bundle.write(tmp_path / "b", replace(whole.bundle.manifest, hops=1), files)
+    report = check_parity(whole.module, near)
+    assert failing(report, native=True) == failing(report, native=False) == {"1-hop subgraph"}
 
 
 def racing(model: onnx.ModelProto) -> None:
