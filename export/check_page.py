@@ -38,7 +38,7 @@ def markdown(manifest: Manifest, report: CheckReport) -> str:
             d.threads,
             f"{d.max_abs_error:.1e}",
             f"{d.scale:.3g}",
-            f"{'ok' if d.passes(parity.tolerance) else 'FAILED'} {d.note}".strip(),
+            d.verdict(parity.tolerance),
         ]
         for d in parity.differences
     ]
@@ -80,6 +80,7 @@ def _recorded(recorded: dict[str, float], part: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
     lines.insert(1, "|---" * len(header) + "|")
     return "\n".join(lines)

@@ -55,6 +55,11 @@ class Difference:
         """Return whether the error is small against the largest expected value."""
         return self.repeats and self.max_abs_error <= tolerance * self.scale
 
+    def verdict(self, tolerance: float) -> str:
+        """Return "ok", or what is to be said instead, in one line."""
+        note = " ".join(self.note.split())
+        return (note or "ok") if self.passes(tolerance) else f"FAILED {note}".strip()
+
 
 @dataclass(frozen=True)
 class ParityReport:

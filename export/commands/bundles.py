@@ -113,7 +113,7 @@ def _print_check(bundle: Path, found: "CheckReport") -> None:
             str(d.threads),
             f"{d.max_abs_error:.1e}",
             f"{d.scale:.3g}",
-            f"{'ok' if d.passes(parity.tolerance) else 'FAILED'} {d.note}".strip(),
+            d.verdict(parity.tolerance),
         ]
         for d in parity.differences
     ]

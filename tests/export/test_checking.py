@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from graphstill.cli import app
 from graphstill.distill import Architecture, NodeData, accuracies, build
-from graphstill.export import About, export
+from graphstill.export import About, Difference, export
+from graphstill.export.check_page import markdown
 from graphstill.export.checking import check, data_of, write_report
 from graphstill.serve import Bundle, BundleError
 
@@ -140,6 +141,16 @@ def test_the_report_stays_in_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
     (mine.path / "check.json").write_text("{}")
     with pytest.raises(BundleError, match=r"check\.json"):
         Bundle.load(mine.path)
+
+
+def test_a_failure_fits_into_its_row_of_the_page(bundle: Bundle) -> None:
+    report = check(network(), bundle)
+    failed = Difference("usual", True, 1, float("inf"), 1.0, False, "a | b\nc")
+    odd = replace(report, parity=replace(report.parity, differences=[failed]))
+    page = markdown(bundle.manifest, odd)
+    assert "GraphSAGE: FAILED" in page
+    assert "1 of 1 cases FAILED" in page
+    assert r"| usual | C++ | 1 | inf | 1 | FAILED a \| b c |" in page.splitlines()
 
 
 def test_a_bundle_does_not_choose_what_code_runs(bundle: Bundle, tmp_path: Path) -> None:
