@@ -24,6 +24,7 @@ _HAZARDS = (
     sizes.fixed_inputs_and_outputs,
     sizes.fixed_reshapes,
     sizes.example_sizes,
+    sizes.rows_from_ids,
     loops.loop_over_elements,
     loops.computing_branch,
     whole_graph.summary_of_all_nodes,

@@ -7,14 +7,11 @@ import onnx
 from .findings import Finding, Severity
 from .scopes import FLOATS, Scope, attribute, label, read
 from .subject import CPU, CUDA, TENSORRT, Subject
+from .tracing import are_ids
 
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _EXTREMA = ("max", "min")
 _INTEGERS = (onnx.TensorProto.INT32, onnx.TensorProto.INT64)
-# operators that keep what they are given, in another shape or selection
-_PASS_IDS = (
-    "Cast Concat Expand Gather GatherND Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
-).split()
 _EXPORT = "Export the model with graphstill.export.export, whose aggregation has no scatter"
 
 
@@ -88,7 +85,7 @@ def overwriting_scatter(subject: Subject) -> Iterator[Finding]:
                 continue
             reduces = attribute(node, "reduction", "none") != "none"
             marks = read(node, 2) in scope.constants or scope.element(read(node, 2)) not in FLOATS
-            if reduces or marks or not _are_ids(scope, read(node, 1), subject.edge_list):
+            if reduces or marks or not are_ids(scope, read(node, 1), subject.edge_list):
                 continue
             dims = scope.dims(read(node, 2))
             yield _finding(
@@ -100,19 +97,6 @@ def overwriting_scatter(subject: Subject) -> Iterator[Finding]:
                 "a node only one counts.",
                 f"{_EXPORT}; or export with dynamo=True and opset_version 18.",
             )
-
-
-def _are_ids(scope: Scope, name: str, edge_list: str | None) -> bool:
-    """Return whether a value is ids of a list of edges that were only reshaped."""
-    waiting = [name]
-    while waiting and edge_list is not None:
-        name = waiting.pop()
-        if name == edge_list:
-            return True
-        node = scope.producers.get(name)
-        if node is not None and node.op_type in _PASS_IDS:
-            waiting += node.input if node.op_type == "Concat" else node.input[:1]
-    return False
 
 
 def scatter_elsewhere(subject: Subject) -> Iterator[Finding]:

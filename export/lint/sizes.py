@@ -8,6 +8,7 @@ import onnx
 from .findings import Finding, Severity
 from .scopes import Dims, Scope, label, read
 from .subject import Subject
+from .tracing import ancestor, largest_id
 
 _DYNAMIC = (
     "Export with dynamic dimensions, named and bounded: "
@@ -65,6 +66,28 @@ def example_sizes(subject: Subject) -> Iterator[Finding]:
                     said = f"is given the constant {size}, which is {known[size]} of the example."
                     yield _baked("warning", scope, node, said)
                     break
+
+
+def rows_from_ids(subject: Subject) -> Iterator[Finding]:
+    """Find tensors with as many rows as the largest id says: nodes behind it have none.
+
+    PyG counts nodes so where it is not told: a scatter without dim_size, a layer without x.
+    """
+    for scope in subject.scopes:
+        is_largest = largest_id(scope, subject.edge_list)
+        for node in scope.nodes:
+            at = {"ConstantOfShape": 0, "Expand": 1, "Range": 1}.get(node.op_type)
+            if at is not None and ancestor(scope, read(node, at), is_largest):
+                yield Finding(
+                    "warning",
+                    "rows-from-ids",
+                    node.op_type,
+                    label(node),
+                    scope.place,
+                    "has as many rows as the largest id in the list of edges: nodes without edges "
+                    "at the end are missing from the answer.",
+                    "Give the number of nodes: dim_size=x.size(0) in scatter, num_nodes=x.size(0).",
+                )
 
 
 def _known_sizes(subject: Subject) -> dict[str, int]:

@@ -270,6 +270,30 @@ def test_a_size_of_the_example(nodes: list[onnx.NodeProto]) -> None:
     assert not lint_model(made, sizes={"num_nodes": 8, "num_edges": 17}).findings
 
 
+def counted(largest: onnx.NodeProto) -> onnx.ModelProto:
+    """Return a model that counts messages into as many rows as a node says."""
+    return model(
+        *TARGETS[:2],
+        constant("zero", 0),
+        node("Squeeze", "target_2d zero", "at"),
+        largest,
+        node("Add", "last one", "rows"),
+        node("ConstantOfShape", "rows", "none", value=ints(0)),
+        node("Shape", "at", "e"),
+        node("Expand", "one e", "ones"),
+        node("ScatterElements", "none at ones", "degree", reduction="add"),
+        node("Relu", "x", "y"),
+    )
+
+
+def test_rows_counted_by_the_largest_id() -> None:
+    made = counted(node("ReduceMax", "at", "last", keepdims=1))
+    onnx.checker.check_model(made)
+    found = only(lint_model(made).findings, "rows-from-ids")
+    assert (found.severity, found.operator) == ("warning", "ConstantOfShape")
+    assert not lint_model(counted(node("Shape", "x", "last", end=1))).findings
+
+
 def loop(count: list[onnx.NodeProto], trip: str) -> onnx.ModelProto:
     kinds = [("i", INT64), ("c", TensorProto.BOOL), ("h", FLOAT)]
     body = helper.make_graph(
