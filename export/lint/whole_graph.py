@@ -28,7 +28,7 @@ def summary_of_all_nodes(subject: Subject) -> Iterator[Finding]:
     graph. Where an answer has a row per node, it depends on the others; where it has none, the
     answer is about the whole graph by design.
     """
-    if subject.edge_list is None:
+    if subject.edge_list is None or not subject.symbols:  # of one size: `sizes` names that
         return
     per_node = any(not _is_fixed(dims) for _, dims in subject.outputs.values())
     severity: Severity = "warning" if per_node else "note"

@@ -553,6 +553,7 @@ def test_a_plain_export_is_flagged(tmp_path: Path, dynamic: bool) -> None:
     hazards = [f.hazard for f in report.findings]
     assert "slow-scatter" in hazards
     assert ("baked-in-size" in hazards) is not dynamic
+    assert "whole-graph" not in hazards
     assert report.ok is dynamic
 
 
