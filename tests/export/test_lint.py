@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from graphstill.cli import app
 from graphstill.export import export
 from graphstill.export.lint import Finding, known_providers, lint, lint_model
-from graphstill.serve import Bundle
+from graphstill.serve import Bundle, Manifest, TensorSpec
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 NODES, EDGES, WIDTH = "num_nodes", "num_edges", 4
@@ -644,3 +644,15 @@ def test_the_command(tmp_path: Path) -> None:
         result = command(*wrong)
         assert result.exit_code == 2
         assert "error: " in result.stderr
+
+
+def test_exporting_prints_what_the_lint_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = TensorSpec("x", "float32", ("num_nodes", 2))
+    about = Manifest((spec,), (spec,), {"model.onnx": None}, graph="none", warnings=["warning: w"])
+    made = Bundle.write(tmp_path / "b", about, {"model.onnx": b""})
+    monkeypatch.setattr("graphstill.export.runs.export_run", lambda *_, **__: made)
+    result = CliRunner().invoke(app, ["export", "run", "--out", "b"])
+    assert result.exit_code == 0, result.output
+    assert "warning: w" in result.output
