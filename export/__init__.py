@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checking import CheckReport, check
     from .errors import ExportError
     from .exporter import About, export
     from .harness import MeasurementError, Report, Row, Settings, measure
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "About",
+    "CheckReport",
     "Difference",
     "ExportError",
     "MeasurementError",
@@ -24,6 +26,7 @@ __all__ = [
     "Report",
     "Row",
     "Settings",
+    "check",
     "check_parity",
     "export",
     "export_run",
@@ -32,6 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "checking": ("CheckReport", "check"),
     "errors": ("ExportError",),
     "exporter": ("About", "export"),
     "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),

@@ -41,6 +41,7 @@ def model_card(manifest: Manifest) -> str:
     for split, value in manifest.accuracy.items():
         facts.append(f"{metric[0].upper()}{metric[1:]} on {split}: {value:.4f}.")
     facts += [f"{name}: {value}." for name, value in manifest.provenance.items()]
+    facts += [f"Lint: {warning}" for warning in manifest.warnings]
     return _CARD.format(
         title=architecture.get("name", "Graph network"),
         task=manifest.task.replace("-", " "),

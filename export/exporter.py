@@ -22,6 +22,7 @@ from . import passes
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
+from .lint import Finding, lint_model
 from .relational import tidy_splits
 from .translation import translation_table
 
@@ -113,6 +114,10 @@ def export(
     add_self_loops, fill_value = next(iter(counted), (True, 1.0))
     passes.check_safe(model)
     passes.attach_bodies(model)
+    found = _lint(model, inputs)
+    # a value of all nodes, or layers that count degrees differently: no one input could tell them
+    # the whole graph's
+    whole_graph = len(counted) > 1 or any(f.hazard == "whole-graph" for f in found)
     described = about or About()
     manifest = Manifest(
         inputs=specs,
@@ -121,14 +126,14 @@ def export(
         producer=f"graphstill {version('graphstill')}",
         graph=graph if has_graph else "none",
         lowering=lowering,
-        # layers that count degrees differently: no one input could tell them the whole graph's
-        hops=None if len(counted) > 1 else hops,
+        hops=None if whole_graph else hops,
         in_degree=len(counted) == 1,
         add_self_loops=add_self_loops,
         fill_value=fill_value,
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
         limits={"num_nodes": 2**31 - 1},
+        warnings=[str(finding) for finding in found if finding.severity != "note"],
         **vars(described),
     )
     _describe(model, manifest)
@@ -287,6 +292,16 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     shape = tuple(d.dim_param or d.dim_value for d in kind.shape.dim)
     return TensorSpec(value.name, dtype.name, shape)
+
+
+def _lint(model: onnx.ModelProto, inputs: Mapping[str, Tensor]) -> list[Finding]:
+    """Return what the lint finds, the sizes of the example among it."""
+    sizes = {
+        dim: inputs[name].shape[axis]
+        for name, axis, dim in (("x", 0, "num_nodes"), ("edge_index", 1, "num_edges"))
+        if name in inputs and "edge_index" in inputs
+    }
+    return lint_model(model, sizes=sizes).findings
 
 
 def _weights(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -7,12 +7,14 @@ README.md             the model card
 """
 
 import hashlib
+import json
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from io import BufferedReader
 from pathlib import Path
 
 from .errors import BundleError
@@ -20,6 +22,12 @@ from .manifest import FileEntry, Manifest
 from .onnx_file import check_model
 
 MODEL, MANIFEST = "model.onnx", "manifest.json"
+
+# what a bundle may not exceed, so that reading one cannot exhaust a machine; protobuf holds 2 GiB
+MAX_MANIFEST_BYTES = 2**24
+MAX_MODEL_BYTES = 2**31 - 1
+MAX_FILE_BYTES = 2**36
+MAX_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,14 +54,19 @@ class Bundle:
         if not root.is_dir():
             raise BundleError(f"no bundle at {root}: there is no such directory")
         try:
-            text = _read(root, MANIFEST).decode()
+            text = _read(root, MANIFEST, MAX_MANIFEST_BYTES).decode()
         except UnicodeDecodeError as error:
             raise BundleError(f"{root / MANIFEST} is damaged: {error}") from error
         bundle = cls(root, Manifest.from_json(text))
+        if len(bundle.manifest.files) > MAX_FILES:
+            raise BundleError(
+                f"{root} lists {len(bundle.manifest.files)} files, at most {MAX_FILES} are allowed"
+            )
         for name in bundle.manifest.files:
-            data = bundle.read(name)
             if name == MODEL:
-                check_model(data)
+                bundle.read_model()
+            else:
+                bundle._verify(name)
         return bundle
 
     def read(self, name: str) -> bytes:
@@ -64,24 +77,46 @@ class Bundle:
         """
         if name not in self.manifest.files:
             raise BundleError(f"the bundle {self.path} has no file {name!r}")
-        entry, data = self.manifest.files[name], _read(self.path, name)
-        if len(data) != entry.bytes:
-            raise BundleError(
-                f"{self.path / name} has {len(data)} bytes, the manifest says {entry.bytes}; "
-                "it was cut short or changed, copy the bundle again"
-            )
-        if hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise BundleError(
-                f"{self.path / name} is not the file the manifest describes (its SHA-256 differs); "
-                "it was damaged or changed, copy the bundle again"
-            )
+        with self._sized(name) as file:
+            data = file.read()
+        self._compare(name, hashlib.sha256(data).hexdigest())
         return data
 
     def read_model(self) -> bytes:
         """Return the bytes of the ONNX file, checked."""
         data = self.read(MODEL)
-        check_model(data)
+        check_model(data, self.manifest)
         return data
+
+    def _verify(self, name: str) -> None:
+        """Compare a file with the manifest without holding it in memory."""
+        with self._sized(name) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        self._compare(name, found)
+
+    def _sized(self, name: str) -> BufferedReader:
+        """Open a file that has the size of the manifest, and not too large a one."""
+        limit = MAX_MODEL_BYTES if name == MODEL else MAX_FILE_BYTES
+        file, path, expected = _opened(self.path, name), self.path / name, self.manifest.files[name]
+        size = os.fstat(file.fileno()).st_size
+        try:
+            if size != expected.bytes:
+                raise BundleError(
+                    f"{path} has {size} bytes, the manifest says {expected.bytes}; "
+                    "it was cut short or changed, copy the bundle again"
+                )
+            _check_size(path, size, limit)
+        except BundleError:
+            file.close()
+            raise
+        return file
+
+    def _compare(self, name: str, found: str) -> None:
+        if found != self.manifest.files[name].sha256:
+            raise BundleError(
+                f"{self.path / name} is not the file the manifest describes (its SHA-256 differs); "
+                "it was damaged or changed, copy the bundle again"
+            )
 
     @property
     def size_bytes(self) -> int:
@@ -109,11 +144,7 @@ class Bundle:
             raise BundleError(
                 f"{root} exists and is no bundle; choose another place for the export"
             )
-        entries = {
-            name: FileEntry(hashlib.sha256(data).hexdigest(), len(data))
-            for name, data in files.items()
-        }
-        manifest = replace(manifest, files=entries)
+        manifest = replace(manifest, files=_entries(files))
         root.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(
             tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent)
@@ -127,6 +158,55 @@ class Bundle:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         return cls(root, manifest)
+
+    def with_files(self, files: Mapping[str, bytes]) -> "Bundle":
+        """Write files beside those it has; the model and whatever else lies there stay untouched.
+
+        The manifest is written last, and first without the files that are replaced, so that the
+        bundle can be loaded whenever this is interrupted.
+
+        Args:
+            files: Contents by name; a file that is there already is replaced.
+
+        Raises:
+            BundleError: If one of them is the model or the manifest.
+        """
+        for name in (MODEL, MANIFEST):
+            if name in files:
+                raise BundleError(f"{name} is what a bundle is made of; write a new bundle")
+        entries = _entries(files)
+        if entries.items() <= self.manifest.files.items():
+            return self
+        kept = {name: e for name, e in self.manifest.files.items() if name not in files}
+        if len(kept) < len(self.manifest.files):
+            self._list(kept)
+        for name, data in files.items():
+            _replace(self.path / _plain(name), data)
+        self._list({**kept, **entries})
+        return Bundle(self.path, replace(self.manifest, files={**kept, **entries}))
+
+    def _list(self, files: Mapping[str, FileEntry]) -> None:
+        """Write the files of the manifest; what else it says, known here or not, stays."""
+        value = json.loads(_read(self.path, MANIFEST, MAX_MANIFEST_BYTES))
+        value["files"] = {name: asdict(entry) for name, entry in files.items()}
+        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+        _replace(self.path / MANIFEST, text.encode())
+
+
+def _entries(files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    return {
+        name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()
+    }
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file in one step; a link in its place is replaced, not followed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _put_in_place(partial: Path, root: Path) -> None:
@@ -150,14 +230,36 @@ def _plain(name: str) -> str:
     return name
 
 
-def _read(root: Path, name: str) -> bytes:
+def _read(root: Path, name: str, limit: int) -> bytes:
+    with _opened(root, name) as file:
+        _check_size(root / name, os.fstat(file.fileno()).st_size, limit)
+        return file.read()
+
+
+def _check_size(path: Path, size: int, limit: int) -> None:
+    if size > limit:
+        raise BundleError(f"{path} has {size:,} bytes, at most {limit:,} are allowed")
+
+
+def _opened(root: Path, name: str) -> BufferedReader:
+    """Open a file of the directory that is no link of any kind, and nothing but a file."""
     path = root / _plain(name)
     try:
-        mode = path.lstat().st_mode
+        # without waiting for whoever might write to a pipe
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise BundleError(f"{root} is no complete bundle: {name} is missing") from None
-    if not stat.S_ISREG(mode):
+    except OSError as error:
         raise BundleError(
-            f"{path} is no regular file: a bundle must not point outside its directory"
+            f"{path} is no regular file: a bundle must not point outside its directory ({error})"
+        ) from error
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        raise BundleError(
+            f"{path} is a hard link: the same file has another name somewhere, where it may be "
+            "changed; copy the bundle (some package managers link files when they install)"
         )
-    return path.read_bytes()
+    raise BundleError(f"{path} is no regular file: a bundle must not point outside its directory")

@@ -9,6 +9,8 @@ from .errors import BundleError
 
 FORMAT = 1
 
+DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
+
 # the arrays that stand for a graph, by the form it is given in
 GRAPH_INPUTS = {"edge_index": ("edge_index",), "csr": ("rowptr", "col"), "none": ()}
 
@@ -27,10 +29,27 @@ class TensorSpec:
     dtype: str
     shape: tuple[int | str, ...]
 
+    def __post_init__(self) -> None:
+        if not self.name or self.dtype not in DTYPES:
+            raise BundleError(
+                f"the manifest has an input or output {self.name!r} of type {self.dtype!r}; it "
+                f"must have a name, and a type of {', '.join(DTYPES)}"
+            )
+        for dim in self.shape:
+            if not isinstance(dim, int | str) or isinstance(dim, bool) or _is_negative(dim):
+                raise BundleError(
+                    f"{self.name} has the size {dim!r} in the manifest; a size is a name or a "
+                    "number that is not negative"
+                )
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
         """Read what `asdict` wrote."""
         return cls(str(value["name"]), str(value["dtype"]), tuple(value["shape"]))
+
+
+def _is_negative(dim: int | str) -> bool:
+    return dim < 0 if isinstance(dim, int) else not dim
 
 
 @dataclass(frozen=True)
@@ -39,6 +58,10 @@ class FileEntry:
 
     sha256: str
     bytes: int
+
+
+# what JSON of another shape, nested too deep or with numbers too large may raise
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,7 @@ class Manifest:
         accuracy: Measured accuracies, fractions in 0–1, by split.
         provenance: Where the weights come from: data, method, teacher, seed, versions.
         limits: Largest sizes a call may have, by dimension.
+        warnings: What the lint said of model.onnx when it was exported.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -93,6 +117,7 @@ class Manifest:
     accuracy: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -100,6 +125,7 @@ class Manifest:
                 f"the bundle has format {self.format}, this graphstill reads format {FORMAT}; "
                 "export it again, or use the graphstill that wrote it"
             )
+        _check_types(self)
         if self.graph not in GRAPH_INPUTS:
             raise BundleError(f"graph must be one of {', '.join(GRAPH_INPUTS)}, got {self.graph!r}")
         missing = set(GRAPH_INPUTS[self.graph]) - {spec.name for spec in self.inputs}
@@ -128,6 +154,43 @@ class Manifest:
                 str(name): FileEntry(str(entry["sha256"]), int(entry["bytes"]))
                 for name, entry in value["files"].items()
             }
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except BundleError:
+            raise
+        except _DAMAGED as error:
             raise BundleError(f"manifest.json is damaged: {error!r}") from error
         return cls(**known)
+
+
+# types of the fields that JSON could fill with anything
+_TEXT = (str,)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("producer", "task", "graph", "lowering"), _TEXT),
+    **dict.fromkeys(("feature_transform", "id_map"), (str, type(None))),
+    **dict.fromkeys(("class_names", "feature_names"), (list, type(None))),
+    **dict.fromkeys(("accuracy", "provenance", "limits"), (dict,)),
+    **dict.fromkeys(("in_degree", "add_self_loops"), (bool,)),
+    **dict.fromkeys(("parameters", "embedding_parameters"), (int,)),
+    "architecture": (dict, type(None)),
+    "fill_value": (int, float),
+    "hops": (int, type(None)),
+    "warnings": (list,),
+}
+
+
+def _check_types(manifest: Manifest) -> None:
+    for name, kinds in _TYPES.items():
+        value = getattr(manifest, name)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            said = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+            raise BundleError(f"{name} of the manifest must be {said}, got {value!r:.60}")
+    for dim, limit in manifest.limits.items():
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+            raise BundleError(f"the limit of {dim} must be a number of elements, got {limit!r:.60}")
+    if manifest.hops is not None and manifest.hops < 0:
+        raise BundleError(f"hops of the manifest must not be negative, got {manifest.hops}")
+    for specs in (manifest.inputs, manifest.outputs):
+        names = [spec.name for spec in specs]
+        if len(set(names)) < len(names):
+            raise BundleError(f"the manifest names an input or output twice: {', '.join(names)}")
+    if not manifest.outputs:
+        raise BundleError("the manifest lists no outputs")

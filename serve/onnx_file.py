@@ -1,15 +1,12 @@
-"""What an ONNX file may hold, checked before ONNX Runtime sees it and without the `onnx` package.
+"""What an ONNX file may hold, checked before ONNX Runtime sees it, without the `onnx` package."""
 
-The schema below is the part of onnx.proto that decides what a file does: operators, their domains,
-subgraphs, functions, and where tensors keep their data. protobuf skips the fields it does not name.
-"""
-
-from collections.abc import Iterator
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
-
 from .errors import BundleError
+from .manifest import Manifest
+from .onnx_schema import all_nodes, all_tensors, nodes_in, parse
+from .onnx_sizes import check_sizes
+from .onnx_wiring import check_interface, check_wiring
 
 DOMAIN = "graphstill"
 OPERATORS = frozenset(
@@ -46,80 +43,46 @@ _STANDARD = frozenset(
     """.split()
 )
 
-# message: (field, number, type); a trailing star makes a field repeated
-_SCHEMA = {
-    "ModelProto": "graph:7:GraphProto opset_import*:8:OperatorSetIdProto"
-    " functions*:25:FunctionProto",
-    "OperatorSetIdProto": "domain:1:string version:2:int64",
-    "GraphProto": "node*:1:NodeProto initializer*:5:TensorProto sparse_initializer*:15:SparseProto",
-    "NodeProto": "input*:1:string output*:2:string name:3:string op_type:4:string"
-    " attribute*:5:AttributeProto domain:7:string",
-    "AttributeProto": "name:1:string t:5:TensorProto g:6:GraphProto tensors*:10:TensorProto"
-    " graphs*:11:GraphProto sparse_tensor:22:SparseProto sparse_tensors*:23:SparseProto",
-    "TensorProto": "name:8:string external_data*:13:StringStringEntryProto data_location:14:int32",
-    "SparseProto": "values:1:TensorProto indices:2:TensorProto",
-    "StringStringEntryProto": "key:1:string value:2:string",
-    "FunctionProto": "name:1:string node*:7:NodeProto opset_import*:9:OperatorSetIdProto"
-    " domain:10:string",
-}
 
+def check_model(data: bytes, manifest: Manifest) -> None:
+    """Refuse a file that uses what a bundle must not use, or that is not what its manifest says.
 
-def _model_class() -> Any:
-    """Build the protobuf class of ModelProto from the schema, in a pool of its own."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="graphstill_onnx.proto", package="graphstill_onnx", syntax="proto2"
-    )
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _SCHEMA.items():
-        target = file.message_type.add(name=name)
-        for word in fields.split():
-            label, number, kind = word.split(":")
-            added = target.field.add(name=label.rstrip("*"), number=int(number))
-            added.label = kinds.LABEL_REPEATED if "*" in label else kinds.LABEL_OPTIONAL
-            if kind in _SCHEMA:
-                added.type, added.type_name = kinds.TYPE_MESSAGE, f".graphstill_onnx.{kind}"
-            else:
-                added.type = getattr(kinds, f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("graphstill_onnx.ModelProto"))
-
-
-_Model = _model_class()
-
-
-def check_model(data: bytes) -> None:
-    """Refuse a file that uses what a bundle must not use.
-
-    Allowed are standard ONNX operators, those of our own domain, and functions of our own domain;
-    all tensors must be inside the file. Subgraphs and function bodies count like the graph itself.
+    Allowed are standard ONNX operators, those of our own domain, and functions of our own domain
+    made of standard operators; all tensors must be inside the file and as large as they say.
+    Subgraphs and function bodies count like the graph itself.
 
     Raises:
         BundleError: Names the first thing that is not allowed.
     """
-    model = _Model()
-    try:
-        model.ParseFromString(data)
-    except message.DecodeError as error:
-        raise BundleError("model.onnx is no ONNX file, or a damaged one") from error
-    if not model.HasField("graph"):
-        raise BundleError("model.onnx holds no graph")
+    model = parse(data)
     for imports in (model.opset_import, *(f.opset_import for f in model.functions)):
         _check_opsets(imports)
     for function in model.functions:
-        if function.domain != DOMAIN or function.name not in OPERATORS:
-            raise BundleError(
-                f"model.onnx defines a function {function.domain}.{function.name}; "
-                f"only operators of {DOMAIN} may have one"
-            )
-    graphs = list(_graphs(model))
-    for node in _nodes(model, graphs):
+        _check_function(function)
+    for node in all_nodes(model):
         _check_node(node)
-    for tensor in _tensors(model, graphs):
+    for tensor in all_tensors(model):
         if tensor.data_location == EXTERNAL or tensor.external_data:
             raise BundleError(
                 f"tensor {tensor.name!r} of model.onnx keeps its data in another file; "
                 "a bundle's model is one file"
+            )
+    check_sizes(model)
+    check_wiring(model)
+    check_interface(model, manifest)
+
+
+def _check_function(function: Any) -> None:
+    if function.domain != DOMAIN or function.name not in OPERATORS:
+        raise BundleError(
+            f"model.onnx defines a function {function.domain}.{function.name}; "
+            f"only operators of {DOMAIN} may have one"
+        )
+    for node in nodes_in(function):
+        if node.domain == DOMAIN:  # it could call itself, or grow as each calls the next twice
+            raise BundleError(
+                f"the body of {function.domain}.{function.name} in model.onnx uses "
+                f"{DOMAIN}.{node.op_type}; a body is made of standard operators"
             )
 
 
@@ -139,37 +102,3 @@ def _check_node(node: Any) -> None:
     if node.domain not in ("", "ai.onnx", DOMAIN) or node.op_type not in known:
         name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise BundleError(f"model.onnx uses the operator {name}, which is not allowed")
-
-
-def _graphs(model: Any) -> Iterator[Any]:
-    """Walk the main graph and every graph inside a node or a function."""
-    waiting = [model.graph]
-    waiting += [graph for f in model.functions for node in f.node for graph in _inner(node)]
-    while waiting:
-        graph = waiting.pop()
-        yield graph
-        waiting += [inner for node in graph.node for inner in _inner(node)]
-
-
-def _inner(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _nodes(model: Any, graphs: list[Any]) -> Iterator[Any]:
-    for owner in (*graphs, *model.functions):
-        yield from owner.node
-
-
-def _tensors(model: Any, graphs: list[Any]) -> Iterator[Any]:
-    for graph in graphs:
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    for node in _nodes(model, graphs):
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)

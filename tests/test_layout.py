@@ -56,8 +56,8 @@ PUBLIC = {
     "train train_together",
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
     "ProviderError ServeError Session TensorSpec in_degree",
-    "export": "About Difference ExportError MeasurementError ParityReport Report Row Settings "
-    "check_parity export export_run measure rebuild",
+    "export": "About CheckReport Difference ExportError MeasurementError ParityReport Report Row "
+    "Settings check check_parity export export_run measure rebuild",
 }
 
 

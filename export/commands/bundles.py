@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from .console import (
     AsJson,
     Root,
     Threads,
+    err,
     guarded,
     imported,
     load_inputs,
@@ -17,6 +18,10 @@ from .console import (
     out,
     print_table,
 )
+
+if TYPE_CHECKING:
+    from ...serve import Bundle
+    from ..checking import CheckReport
 
 
 def export(
@@ -46,6 +51,8 @@ def export(
             highlight=False,
             soft_wrap=True,
         )
+        for warning in manifest.warnings:
+            out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def check(
@@ -60,44 +67,83 @@ def check(
     tolerance: Annotated[
         float, typer.Option(help="Largest error, relative to the largest expected value.")
     ] = 1e-4,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set to measure accuracy on; the one it was trained on if not given."
+        ),
+    ] = None,
+    root: Root = None,
+    report: Annotated[
+        bool, typer.Option(help="Write check.json and check.md into the bundle.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Prove that a bundle computes what PyG computes, on every awkward kind of graph.
 
-    Exits with 1 if it does not.
+    Lints the file as well, and measures accuracy where the bundle knows its data set: digits, or
+    one whose files are under --root. Exits with 1 if anything fails.
     """
     with guarded():
         from ...serve import Bundle
-        from .. import check_parity, rebuild
+        from .. import rebuild
+        from ..checking import check as check_bundle, data_of
 
         opened = Bundle.load(bundle)
         original = rebuild(opened) if module is None else imported(module)
-        report = check_parity(original, opened, tolerance=tolerance)
+        labelled, note = data_of(opened, data, root)
+        found = check_bundle(original, opened, tolerance=tolerance, data=labelled, labels_note=note)
         if as_json:
-            print(json.dumps(report.to_dict(), indent=2))
+            print(json.dumps(found.to_dict(), indent=2))
         else:
-            header = ["case", "operators", "threads", "max abs error", "expected up to", ""]
-            rows = [
-                [
-                    d.case,
-                    "C++" if d.native else "portable",
-                    str(d.threads),
-                    f"{d.max_abs_error:.1e}",
-                    f"{d.scale:.3g}",
-                    "ok" if d.passes(tolerance) else f"FAILED {d.note}",
-                ]
-                for d in report.differences
-            ]
-            print_table(header, rows, title=f"{bundle} against PyG in float64")
-            out.print(f"C++ operators: {native_state()}", highlight=False, soft_wrap=True)
-            verdict = "all cases pass" if report.ok else f"{len(report.failures)} cases FAILED"
-            out.print(
-                f"{verdict}, largest error {report.max_abs_error:.1e}",
-                highlight=False,
-                soft_wrap=True,
-            )
-        if not report.ok:
+            _print_check(bundle, found)
+        if report:
+            _keep_report(opened, found)
+        if not found.ok:
             raise typer.Exit(1)
+
+
+def _print_check(bundle: Path, found: "CheckReport") -> None:
+    parity, labels = found.parity, found.labels
+    header = ["case", "operators", "threads", "max abs error", "expected up to", ""]
+    rows = [
+        [
+            d.case,
+            "C++" if d.native else "portable",
+            str(d.threads),
+            f"{d.max_abs_error:.1e}",
+            f"{d.scale:.3g}",
+            d.verdict(parity.tolerance),
+        ]
+        for d in parity.differences
+    ]
+    print_table(header, rows, title=f"{bundle} against PyG in float64")
+    lines = [f"C++ operators: {native_state()}"]
+    verdict = "all cases pass" if parity.ok else f"{len(parity.failures)} cases FAILED"
+    lines.append(f"{verdict}, largest error {parity.max_abs_error:.1e}")
+    lines += [f"lint: {finding}" for finding in found.lint.findings] or ["lint: nothing found"]
+    if labels is None:
+        lines.append(f"real labels: not measured, {found.labels_note}")
+    else:
+        state = "ok" if labels.ok else "FAILED"
+        lines.append(
+            f"real labels: {state}, {labels.agreement:.3%} of {labels.data}'s nodes the same, test "
+            f"{labels.metric} {labels.bundle['test']:.4f}, in PyG {labels.pyg['test']:.4f}"
+        )
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _keep_report(opened: "Bundle", found: "CheckReport") -> None:
+    """Write the report into the bundle, or say that the bundle cannot be written to."""
+    from ..checking import write_report
+
+    try:
+        write_report(opened, found)
+    except OSError as error:
+        err.print(
+            f"the report was not written into the bundle: {error}", markup=False, soft_wrap=True
+        )
 
 
 def predict(

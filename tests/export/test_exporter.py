@@ -23,6 +23,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], int | None]] = {
     "GCN, without loops": ("GCN", {"add_self_loops": False}, 3),
     "GCN, normed over the graph": ("GCN", {"norm": "GraphNorm"}, None),
     "GraphSAGE": ("GraphSAGE", {"dropout": 0.5}, 3),
+    "GraphSAGE, each column normed over the graph": ("GraphSAGE", {"norm": "instance_norm"}, None),
     "GraphSAGE, projecting": ("GraphSAGE", {"project": True, "normalize": True}, 3),
     "GAT": ("GAT", {"heads": 4, "dropout": 0.5}, 3),
     "GAT, averaged": ("GAT", {"heads": 2, "concat": False, "residual": True}, 3),
@@ -61,6 +62,7 @@ def test_every_network_is_exported_right(name: str, form: str, tmp_path: Path) -
     assert report.native_operators
     assert report.ok, report.failures
     assert bundle.manifest.hops == hops
+    assert bool(bundle.manifest.warnings) == ("over the graph" in name)
     assert bundle.manifest.graph == ("none" if name == "MLP" else form)
     assert bundle.manifest.in_degree == (name.startswith(("GCN", "GCNII")) and "not" not in name)
     again = rebuild(Bundle.load(tmp_path / "b"))
@@ -324,3 +326,28 @@ def test_parity_reports_a_call_that_fails(tmp_path: Path) -> None:
     report = check_parity(Reshaping(3), bundle)
     assert not report.ok
     assert any("shape" in failure.note for failure in report.failures)
+
+
+class Picky(torch.nn.Module):
+    """Fails on graphs of too few nodes, as norms over the nodes do in torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.least = pyg.SAGEConv(12, 4), 2
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting() and len(x) < self.least:
+            raise ValueError("too few nodes")
+        return self.conv(x, edge_index)
+
+
+def test_graphs_on_which_the_module_itself_fails_are_listed(tmp_path: Path) -> None:
+    module = Picky()
+    bundle = export(module, example(), tmp_path / "b")
+    report = check_parity(module, bundle)
+    assert report.ok
+    undefined = {d.case for d in report.differences if "too few nodes" in d.note}
+    assert undefined == {"one node", "one node, one loop"}
+    module.least = 10**6
+    with pytest.raises(ValueError, match="too few nodes"):
+        check_parity(module, bundle)

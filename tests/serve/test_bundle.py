@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 from onnx.helper import make_tensor_value_info as info
 
-from graphstill.serve import Bundle, BundleError, Manifest, TensorSpec
+from graphstill.serve import Bundle, BundleError, Manifest, TensorSpec, bundle as bundle_code
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -75,6 +75,57 @@ def test_a_bundle_is_replaced_and_other_folders_are_not(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is no bundle"):
         write(tmp_path / "mine", model())
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_files_are_added_and_replaced(tmp_path: Path) -> None:
+    before = write(tmp_path / "b", model())
+    change_manifest(tmp_path / "b", novelty={"a": 1})
+    (tmp_path / "b" / "mine.txt").write_text("not the bundle's")
+    one = before.with_files({"a.md": b"one", "b.md": b"two"})
+    two = one.with_files({"a.md": b"three"})
+    assert two.manifest == Bundle.load(tmp_path / "b").manifest
+    assert (two.read("a.md"), two.read("b.md")) == (b"three", b"two")
+    assert two.read_model() == before.read_model()
+    assert json.loads((tmp_path / "b" / "manifest.json").read_text())["novelty"] == {"a": 1}
+    names = {"a.md", "b.md", "manifest.json", "mine.txt", "model.onnx"}
+    assert {path.name for path in (tmp_path / "b").iterdir()} == names
+    stamp = (tmp_path / "b" / "manifest.json").stat().st_mtime_ns
+    assert two.with_files({"a.md": b"three"}) is two
+    assert (tmp_path / "b" / "manifest.json").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_adding_files_may_be_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    bundle = write(tmp_path / "b", model()).with_files({"a.md": b"one"})
+    written = bundle_code._replace
+    done = []
+
+    def interrupted(path: Path, data: bytes) -> None:
+        if len(done) == steps:
+            raise KeyboardInterrupt
+        done.append(path)
+        written(path, data)
+
+    monkeypatch.setattr(bundle_code, "_replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bundle.with_files({"a.md": b"two"})
+    again = Bundle.load(tmp_path / "b")
+    assert again.manifest.files.keys() == ({"model.onnx", "a.md"} if not steps else {"model.onnx"})
+
+
+def test_a_link_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "b", model())
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    (tmp_path / "b" / "a.md").symlink_to(outside)
+    bundle.with_files({"a.md": b"one"})
+    assert outside.read_text() == "untouched"
+    assert Bundle.load(tmp_path / "b").read("a.md") == b"one"
+    for name in ("../outside", "model.onnx", "manifest.json"):
+        with pytest.raises(BundleError):
+            bundle.with_files({name: b""})
 
 
 def test_nothing_there(tmp_path: Path) -> None:
