@@ -14,16 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import helper
-from torch_geometric.utils import k_hop_subgraph
 
 from ..serve import Bundle, NativeLibraryWarning, Session
-from .passes import ours
-
-Array = NDArray[Any]
+from .awkward import Array, fill, make_cases, sparse_graphs, subgraph
+from .flattening import flat_answers, nest
 
 TOLERANCE = 1e-4
 SEEDS_OF_SUBGRAPH = 16
@@ -114,82 +109,36 @@ def check_parity(
     """
     reference = copy.deepcopy(module).double().eval()
     cases = {
-        name: (inputs, _expected(reference, inputs)) for name, inputs in make_cases(bundle, seed)
+        name: (inputs, _expected(reference, bundle, inputs))
+        for name, inputs in make_cases(bundle, seed)
     }
     differences = []
     for session in _sessions(bundle):
         differences += [_compare(session, name, *case) for name, case in cases.items()]
         if bundle.manifest.hops is not None and bundle.manifest.graph != "none":
-            differences.append(_compare_subgraph(session, seed))
+            differences += _compare_subgraph(session, seed)
     return ParityReport(differences, tolerance, any(d.native for d in differences))
 
 
-def make_cases(bundle: Bundle, seed: int) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Yield named inputs that fit a bundle: random features on graphs of every awkward kind."""
-    rng = np.random.default_rng(seed)
-    for name, (num_nodes, edges) in _graphs(rng).items():
-        yield name, _inputs(bundle, rng, num_nodes, edges)
-
-
-def _graphs(rng: np.random.Generator) -> dict[str, tuple[int, Array]]:
-    def edges(num_nodes: int, count: int) -> Array:
-        return rng.integers(0, num_nodes, (2, count))
-
-    def by_destination(pairs: Array) -> Array:
-        return pairs[:, np.argsort(pairs[1], kind="stable")]
-
-    hub = edges(2000, 5000)
-    hub[1, :3000] = 1234
-    return {
-        "usual": (200, edges(200, 1500)),
-        "larger": (3000, edges(3000, 30000)),
-        "no edges": (7, edges(7, 0)),
-        "one node": (1, edges(1, 0)),
-        "one node, one loop": (1, edges(1, 1)),
-        "isolated nodes": (60, edges(12, 80)),
-        "a hub": (2000, hub),
-        "duplicates and loops": (20, edges(20, 600)),
-        "sorted edges": (150, by_destination(edges(150, 900))),
-    }
-
-
-def _inputs(
-    bundle: Bundle, rng: np.random.Generator, num_nodes: int, edges: Array
-) -> dict[str, Array]:
-    sizes = {"num_nodes": num_nodes, "num_edges": edges.shape[1]}
-    inputs: dict[str, Array] = {}
-    for spec in bundle.manifest.inputs:
-        if spec.name in ("edge_index", "rowptr", "col"):
-            inputs["edge_index"] = edges
-            continue
-        shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape]
-        if spec.name == "edge_weight":
-            inputs[spec.name] = rng.random(shape).astype(np.float32)
-        elif spec.dtype == "float32":
-            inputs[spec.name] = rng.standard_normal(shape).astype(np.float32)
-        elif spec.name == "edge_type":
-            inputs[spec.name] = rng.integers(0, _relations(bundle), shape)
-        else:  # ids of something: zero is the one value that is always valid
-            inputs[spec.name] = np.zeros(shape, spec.dtype)
-    return inputs
-
-
-def _relations(bundle: Bundle) -> int:
-    """Return how many relations a model knows, 1 if it has no layer that says."""
-    nodes = ours(onnx.load_from_string(bundle.read_model()), "relational_csr")
-    known = [helper.get_attribute_value(node.attribute[0]) for node in nodes]
-    return min(known, default=1)
-
-
-def _expected(reference: torch.nn.Module, inputs: Mapping[str, Array]) -> list[Array]:
+def _expected(
+    reference: torch.nn.Module, bundle: Bundle, inputs: Mapping[str, Array]
+) -> list[Array]:
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
     wide = {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
     with torch.no_grad():
-        answer = reference(**wide)
-    if isinstance(answer, Mapping):
-        answer = list(answer.values())
-    answers = [answer] if isinstance(answer, torch.Tensor) else list(answer)
-    return [value.numpy() for value in answers]
+        answers = flat_answers(reference(**nested(bundle, wide)))
+    return [part.value.numpy() for part in answers.values()]
+
+
+def nested(bundle: Bundle, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat inputs as the module takes them, those by type in dictionaries."""
+    specs = {spec.name: spec for spec in bundle.manifest.inputs}
+    places = []
+    for name in inputs:
+        spec = specs.get(name)
+        belongs = spec is not None and spec.argument is not None
+        places.append((spec.argument, spec.key) if belongs else (name, None))
+    return nest(places, list(inputs.values()))
 
 
 def _sessions(bundle: Bundle) -> Iterator[Session]:
@@ -221,42 +170,48 @@ def _compare(
 
 
 def _prepared(session: Session, inputs: dict[str, Array]) -> dict[str, Any]:
-    """Return the same inputs with the graph sorted beforehand."""
+    """Return the same inputs in the other way in which a call may give them.
+
+    That is a graph that was sorted beforehand, or dictionaries by type.
+    """
     if "edge_index" not in inputs:
-        return inputs
+        return nested(session.bundle, inputs)
     graph = session.prepare(inputs["edge_index"], len(inputs["x"]))
     return {**inputs, "edge_index": graph}
 
 
-def _compare_subgraph(session: Session, seed: int) -> Difference:
+def _compare_subgraph(session: Session, seed: int) -> list[Difference]:
     """Compare answers from the k-hop neighbourhood of a few nodes with the whole graph's."""
-    manifest, rng = session.bundle.manifest, np.random.default_rng(seed)
-    edges, num_nodes = rng.integers(0, 4000, (2, 6000)), 4000
-    whole = _inputs(session.bundle, rng, num_nodes, edges)
-    seeds = torch.arange(SEEDS_OF_SUBGRAPH)
-    nodes, part, rows, kept = k_hop_subgraph(
-        seeds, manifest.hops or 0, torch.from_numpy(edges), True, num_nodes, directed=False
-    )
-    inputs = {"edge_index": part.numpy()}
-    for spec in manifest.inputs:
-        if spec.name in whole and spec.name != "edge_index":
-            chosen = kept if spec.shape[0] == "num_edges" else nodes
-            inputs[spec.name] = whole[spec.name][chosen.numpy()]
-    if manifest.in_degree:
-        degrees = session.in_degree(edges, num_nodes, whole.get("edge_weight"))
-        inputs["in_degree"] = degrees[nodes.numpy()]
-    name = next(iter(spec.name for spec in manifest.outputs))
-    expected = session(whole)[name][: len(seeds)]
-    got = session(inputs)[name][rows.numpy()]
-    scale = max(1.0, float(np.abs(expected).max()))
-    return Difference(
-        f"{manifest.hops}-hop subgraph",
-        session.native_operators,
-        session.threads,
-        _largest(got - expected),
-        scale,
-        repeats=True,
-    )
+    bundle, rng = session.bundle, np.random.default_rng(seed)
+    manifest, hops = bundle.manifest, bundle.manifest.hops or 0
+    sizes, edges = sparse_graphs(bundle, rng)
+    whole = fill(bundle, rng, sizes, edges)
+    differences, expected = [], session(whole)
+    for spec in manifest.outputs:
+        dim = spec.shape[0]
+        if dim not in sizes:
+            continue
+        seeds = {dim: np.arange(SEEDS_OF_SUBGRAPH)}
+        part, nodes = subgraph(bundle, whole, sizes, seeds, hops)
+        if manifest.in_degree:
+            degrees = session.in_degree(
+                edges["edge_index"], sizes["num_nodes"], whole.get("edge_weight")
+            )
+            part["in_degree"] = degrees[nodes["num_nodes"]]
+        rows = np.searchsorted(nodes[str(dim)], seeds[dim])
+        wanted = expected[spec.name][seeds[dim]]
+        error = _largest(session(part)[spec.name][rows] - wanted)
+        differences.append(
+            Difference(
+                f"{hops}-hop subgraph" + (f" of {spec.key}" if spec.key else ""),
+                session.native_operators,
+                session.threads,
+                error,
+                max(1.0, float(np.abs(wanted).max())),
+                repeats=True,
+            )
+        )
+    return differences
 
 
 def _largest(difference: Array) -> float:

@@ -27,6 +27,17 @@ def ours(model: onnx.ModelProto, *op_types: str) -> list[onnx.NodeProto]:
     return [node for node in nodes if not op_types or node.op_type in op_types]
 
 
+def strip_prefix(model: onnx.ModelProto, prefix: str) -> None:
+    """Take what a module that was wrapped is called in the wrapper off the names of weights."""
+    taken = {value.name for value in model.graph.input}
+    taken |= {name for node in model.graph.node for name in node.output}
+    for tensor in model.graph.initializer:
+        short = tensor.name.removeprefix(prefix)
+        if short not in taken:
+            _rename(model, tensor.name, short)
+            tensor.name = short
+
+
 def merge_duplicates(model: onnx.ModelProto) -> None:
     """Keep one of several nodes of our domain that compute the same thing.
 

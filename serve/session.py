@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import native as native_library
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
-from .graph import Graph, check_csr, check_edge_index, check_ids, in_degree
+from .graph import Graph, check_csr, check_edge_index, check_ends, check_ids, in_degree
 from .manifest import GRAPH_INPUTS, Manifest, TensorSpec
 
 CPU = "CPUExecutionProvider"
@@ -105,7 +105,8 @@ class Session:
             inputs: Inputs by name.
             named: The same, as keywords. A graph is given as edge_index, as a `Graph` from
                 `prepare` under any name, or, to a model exported with graph="csr", as rowptr and
-                col. What belongs to an edge follows the order of the edges given.
+                col. What belongs to an edge follows the order of the edges given. Inputs by type of
+                nodes or edges may also be given as the module takes them, as dictionaries by type.
 
         Returns:
             Outputs by name.
@@ -122,7 +123,10 @@ class Session:
         return dict(zip(names, values, strict=True))
 
     def _feeds(self, given: dict[str, Any]) -> dict[str, Array]:
+        given = flat_inputs(self.inputs, given)
         graphs = [name for name, value in given.items() if isinstance(value, Graph)]
+        if graphs and self.bundle.manifest.graph == "typed":
+            raise InputError(f"{graphs[0]} must be an edge list; a Graph has one type of nodes")
         if len(graphs) > 1:
             raise InputError(f"one graph is enough, got {', '.join(graphs)}")
         graph = given.pop(graphs[0]) if graphs else None
@@ -149,6 +153,10 @@ class Session:
         feeds, sizes = {}, dict[str, int]()
         for name, spec in specs.items():
             feeds[name] = _fit(spec, given[name], sizes)
+        for spec in specs.values():  # the C++ operators do not know the types' names
+            if spec.ends is not None:
+                source, target = (sizes[end] for end in spec.ends)
+                check_ends(feeds[spec.name], (source, target), spec.name)
         if "in_degree" in given:
             spec = TensorSpec("in_degree", "float32", ("num_nodes",))
             feeds["in_degree"] = _fit(spec, given["in_degree"], sizes)
@@ -166,6 +174,26 @@ class Session:
             check_csr(feeds["rowptr"], feeds["col"], num_nodes)
         elif form == "edge_index" and not self.native_operators:
             check_ids(feeds["edge_index"], num_nodes)
+
+
+def flat_inputs(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs by the names in the file, of which some may be given as dictionaries by type.
+
+    Raises:
+        InputError: If a dictionary is given for what is none, or has a key that the model has not.
+    """
+    flat: dict[str, Any] = {}
+    for argument, value in given.items():
+        if not isinstance(value, Mapping):
+            flat[argument] = value
+            continue
+        names = {spec.key: spec.name for spec in specs if spec.argument == argument}
+        for key, entry in value.items():
+            if key not in names:
+                known = ", ".join(map(str, names)) or "none: it must be an array"
+                raise InputError(f"{argument} has no entry {key!r}; its entries are {known}")
+            flat[names[key]] = entry
+    return flat
 
 
 def _num_nodes(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> int:
@@ -203,8 +231,8 @@ def _with_graph(
 
 def _fit(spec: TensorSpec, value: Any, sizes: dict[str, int]) -> Array:
     """Return one input as an array, checking type and shape and remembering dynamic sizes."""
-    if spec.name == "edge_index":
-        array: Array = check_edge_index(value)
+    if spec.name == "edge_index" or spec.ends is not None:
+        array: Array = check_edge_index(value, spec.name)
     else:
         array = np.asarray(value)
         if array.dtype != np.dtype(spec.dtype):
