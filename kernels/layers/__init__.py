@@ -5,6 +5,7 @@ from .gatv2_conv import GATv2Conv
 from .gcn2_conv import GCN2Conv
 from .gcn_conv import GCNConv
 from .gin_conv import GINConv
+from .hgt_conv import HGTConv
 from .rgcn_conv import RGCNConv
 from .sage_conv import SAGEConv
 from .sg_conv import SGConv, sign
@@ -16,6 +17,7 @@ __all__ = [
     "GCN2Conv",
     "GCNConv",
     "GINConv",
+    "HGTConv",
     "RGCNConv",
     "SAGEConv",
     "SGConv",
