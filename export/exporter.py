@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..kernels import accelerate
 from ..serve import Bundle, Manifest, TensorSpec
-from . import passes
+from . import passes, pooling
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
@@ -105,6 +105,8 @@ def export(
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model)
+    pooling.fuse_scatters(model)
+    pooling.name_graph_counts(model)
     specs = tuple(_spec(value, parts.get(value.name)) for value in model.graph.input)
     counted = passes.normalisations(model)
     # one input could tell whole-graph degrees of one graph, counted in one way

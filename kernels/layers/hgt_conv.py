@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import functional, reference
 from ..graph import CSRGraph
-from .common import require, require_plain_sum
+from .common import as_graph, require, require_plain_sum
 
 if TYPE_CHECKING:
     from torch_geometric import nn as pyg
@@ -172,6 +172,8 @@ class _Matrices(torch.nn.Module):
 
 def _joined(edges: Sequence[Tensor | CSRGraph], sizes: Sequence[int], num_dst: int) -> CSRGraph:
     """Return one graph of several with the same destinations, the sources side by side."""
+    if len(edges) == 1:
+        return as_graph(edges[0], sizes[0], num_dst)
     lists, offset = [], 0
     for edge_index, num_src in zip(edges, sizes, strict=True):
         source, target = _edge_list(edge_index)
