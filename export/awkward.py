@@ -135,6 +135,8 @@ def _values(bundle: Bundle, rng: np.random.Generator, spec: TensorSpec, shape: l
         return rng.integers(0, _relations(bundle), shape)
     if spec.name.startswith("batch"):
         return np.sort(rng.integers(0, 4, shape))
+    if spec.below is not None:
+        return rng.integers(0, spec.below, shape).astype(spec.dtype)
     # ids of something: zero is the one value that is always valid
     return np.zeros(shape, spec.dtype)
 

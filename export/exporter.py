@@ -2,12 +2,13 @@
 
 import copy
 import inspect
+import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -107,7 +108,11 @@ def export(
     hops = passes.count_hops(model)
     pooling.fuse_scatters(model)
     pooling.name_graph_counts(model)
-    specs = tuple(_spec(value, parts.get(value.name)) for value in model.graph.input)
+    tables = passes.table_sizes(model)
+    specs = tuple(
+        replace(_spec(value, parts.get(value.name)), below=tables.get(value.name))
+        for value in model.graph.input
+    )
     counted = passes.normalisations(model)
     # one input could tell whole-graph degrees of one graph, counted in one way
     takes_degrees = len(counted) == 1 and not typed
@@ -224,21 +229,40 @@ def _to_onnx(
             f"torch cannot export {type(module).__name__} to ONNX: {lines[0] if lines else error!r}"
         ) from error
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    _check_dynamic(model, parts)
+    return model
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about itself from the user; its errors are raised."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's notes about itself from the user; its errors are raised.
+
+    It tries without Dynamo first, and prints and logs how that failed before it tries with it.
+    """
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check_dynamic(model: onnx.ModelProto, parts: Mapping[str, Part]) -> None:
+    """Refuse a graph that torch has narrowed to some sizes: it would refuse all others."""
+    for value in model.graph.input:
+        shape = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for axis, dim in (parts[value.name].dimensions or {}).items():
+            if shape[axis] != dim:
+                raise ExportError(
+                    f"the module works for {dim} = {shape[axis]} only: something in forward "
+                    "depends on the number itself"
+                )
 
 
 def _spec(value: onnx.ValueInfoProto, part: Part | None) -> TensorSpec:

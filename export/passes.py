@@ -139,6 +139,21 @@ def accept_in_degree(model: onnx.ModelProto) -> None:
         model.graph.input.append(declared)
 
 
+def table_sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """Return, for inputs that are ids, how many rows the tables have that they are looked up in."""
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    source = {value.name: value.name for value in model.graph.input}
+    sizes: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze") and node.input[0] in source:
+            source[node.output[0]] = source[node.input[0]]
+        if node.op_type == "Gather" and node.input[0] in shapes and node.input[1] in source:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            rows, ids = shapes[node.input[0]][axis], source[node.input[1]]
+            sizes[ids] = min(rows, sizes.get(ids, rows))
+    return sizes
+
+
 def attach_bodies(model: onnx.ModelProto) -> None:
     """Give every node of our domain its function body."""
     bodies = {}

@@ -25,13 +25,13 @@ def fuse_scatters(model: onnx.ModelProto) -> None:
         found = known.row_reduction(node)
         if found is None:
             continue
-        index, shape, reduce = found
+        index, count, reduce = found
         at = list(model.graph.node).index(node)
         added = []
-        if (index, shape) not in graphs:
+        if (index, count) not in graphs:
             label = f"pooled_{len(graphs)}"
-            added, graphs[index, shape] = _csr(label, index, shape)
-        rowptr, col = graphs[index, shape]
+            added, graphs[index, count] = _csr(label, index, count)
+        rowptr, col = graphs[index, count]
         added.append(
             helper.make_node(
                 "spmm" if reduce == "sum" else "extremum",
@@ -59,7 +59,7 @@ class _Values:
         }
 
     def row_reduction(self, node: onnx.NodeProto) -> tuple[str, str, str] | None:
-        """Return index [N], the result's shape and how it is reduced, if this is what a node does.
+        """Return index [N], number of rows and how they are reduced, if this is what a node does.
 
         A maximum is two scatters in torch's translation: rows that get something are set to the
         lowest number there is first.
@@ -80,7 +80,12 @@ class _Values:
             return None
         if before is None or before.op_type != "ConstantOfShape" or self._filled(before) != 0:
             return None
-        return index, before.input[0], _REDUCE[reduce]
+        return index, self._count(before.input[0]), _REDUCE[reduce]
+
+    def _count(self, shape: str) -> str:
+        """Return a vector that begins with the number of rows of a shape, for any width the same."""
+        node = self.made_by.get(shape)
+        return node.input[0] if node is not None and node.op_type == "Concat" else shape
 
     def _row_index(self, name: str) -> str | None:
         """Return the index of rows [N] that was expanded to [N, F]."""
@@ -106,7 +111,7 @@ class _Values:
         return float(values[0].ravel()[0]) if values else 0.0
 
 
-def _csr(label: str, index: str, shape: str) -> tuple[list[onnx.NodeProto], list[str]]:
+def _csr(label: str, index: str, count: str) -> tuple[list[onnx.NodeProto], list[str]]:
     """Return the nodes that sort rows by an index, and the names of rowptr and col."""
 
     def constant(name: str, value: int | list[int]) -> onnx.NodeProto:
@@ -114,7 +119,7 @@ def _csr(label: str, index: str, shape: str) -> tuple[list[onnx.NodeProto], list
         return helper.make_node("Constant", [], [f"{label}_{name}"], value=tensor)
 
     def node(op_type: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
-        names = [word if word in (index, shape) else f"{label}_{word}" for word in inputs.split()]
+        names = [word if word in (index, count) else f"{label}_{word}" for word in inputs.split()]
         return helper.make_node(op_type, names, [f"{label}_{output}"], **attributes)
 
     rowptr, col = f"{label}_rowptr", f"{label}_col"
@@ -123,7 +128,7 @@ def _csr(label: str, index: str, shape: str) -> tuple[list[onnx.NodeProto], list
         constant("one", 1),
         constant("first", [0]),
         node("Size", index, "rows"),
-        node("Gather", f"{shape} zero", "groups"),
+        node("Gather", f"{count} zero", "groups"),
         node("Range", "zero rows one", "row"),
         node("Unsqueeze", "row first", "row_2d"),
         node("Unsqueeze", f"{index} first", "group_2d"),

@@ -24,6 +24,7 @@ class TensorSpec:
         argument: The dictionary by type that it is an entry of, "x_dict"; None where it is none.
         key: Its key there: a type of nodes, "paper", or of edges, ("author", "writes", "paper").
         ends: Of an edge list between types: the dimensions that sources and destinations count in.
+        below: Of ids that a table in the model has a row for: the number of its rows.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TensorSpec:
     argument: str | None = None
     key: str | tuple[str, ...] | None = None
     ends: tuple[str, str] | None = None
+    below: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
@@ -44,6 +46,7 @@ class TensorSpec:
             value.get("argument"),
             tuple(key) if isinstance(key, list) else key,
             None if ends is None else (ends[0], ends[1]),
+            value.get("below"),
         )
 
 

@@ -17,6 +17,7 @@ from .graph import Graph, check_csr, check_edge_index, check_ends, check_ids, in
 from .manifest import GRAPH_INPUTS, Manifest, TensorSpec
 
 CPU = "CPUExecutionProvider"
+_LARGEST = 2**31 - 1
 Array = NDArray[Any]
 
 
@@ -153,10 +154,8 @@ class Session:
         feeds, sizes = {}, dict[str, int]()
         for name, spec in specs.items():
             feeds[name] = _fit(spec, given[name], sizes)
-        for spec in specs.values():  # the C++ operators do not know the types' names
-            if spec.ends is not None:
-                source, target = (sizes[end] for end in spec.ends)
-                check_ends(feeds[spec.name], (source, target), spec.name)
+        for spec in specs.values():
+            _check_range(spec, feeds[spec.name], sizes)
         if "in_degree" in given:
             spec = TensorSpec("in_degree", "float32", ("num_nodes",))
             feeds["in_degree"] = _fit(spec, given["in_degree"], sizes)
@@ -249,6 +248,21 @@ def _fit(spec: TensorSpec, value: Any, sizes: dict[str, int]) -> Array:
         raise InputError(f"{spec.name} must have shape [{shape}], got {list(array.shape)}")
     sizes |= {d: n for d, n in zip(spec.shape, array.shape, strict=True) if isinstance(d, str)}
     return np.ascontiguousarray(array)
+
+
+def _check_range(spec: TensorSpec, array: Array, sizes: Mapping[str, int]) -> None:
+    """Check ids that no operator checks, or none that knows what they are called here."""
+    if spec.ends is not None:
+        source, target = (sizes[end] for end in spec.ends)
+        check_ends(array, (source, target), spec.name)
+    is_batch = spec.name.partition("__")[0] == "batch"
+    below = _LARGEST if is_batch and spec.below is None else spec.below
+    if below is not None and array.size and not 0 <= array.min() <= array.max() < below:
+        at = np.unravel_index(int(((array < 0) | (array >= below)).argmax()), array.shape)
+        raise InputError(
+            f"{spec.name}[{', '.join(map(str, at))}] is {array[at]}, "
+            f"{'graphs' if is_batch else 'ids'} must lie in [0, {below})"
+        )
 
 
 def _check_finite(feeds: Mapping[str, Array]) -> None:
