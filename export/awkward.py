@@ -1,5 +1,6 @@
 """Inputs that fit a bundle, on graphs of every awkward kind: what parity is checked on."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,7 @@ def typed_graphs(specs: Sequence[TensorSpec], rng: np.random.Generator) -> dict[
     nodes = list(dict.fromkeys(d for s in specs for d in s.shape if str(d).startswith("num_nodes")))
     # different numbers for different types: none may stand for another
     usual = {str(dim): USUAL_NODES + 37 * i for i, dim in enumerate(nodes)}
-    lists = {spec.name: spec.ends for spec in specs if spec.ends is not None}
+    lists = edge_lists(specs)
     labels = {spec.name: "→".join(spec.key or ()) for spec in specs if spec.ends is not None}
     labels |= {str(s.shape[0]): str(s.key) for s in specs if s.shape[:1] and s.shape[0] in usual}
 
@@ -150,13 +151,30 @@ def _relations(bundle: Bundle) -> int:
 
 def sparse_graphs(bundle: Bundle, rng: np.random.Generator) -> Graphs:
     """Return graphs in which a neighbourhood of a few hops is a small part."""
-    if bundle.manifest.graph != "typed":
-        return {"num_nodes": 4000}, {"edge_index": _edges(rng, 4000, 4000, 6000)}
+    typed = bundle.manifest.graph == "typed"
+    return _sized(bundle, rng, 2000 if typed else 4000, 1500 if typed else 6000)
+
+
+def random_graph(
+    bundle: Bundle, rng: np.random.Generator, num_nodes: int, num_edges: int
+) -> dict[str, Array]:
+    """Return random inputs, with as many nodes and edges of each type."""
+    sizes, edges = _sized(bundle, rng, num_nodes, num_edges)
+    return edges | fill(bundle, rng, sizes, edges)
+
+
+def _sized(bundle: Bundle, rng: np.random.Generator, num_nodes: int, num_edges: int) -> Graphs:
     specs = bundle.manifest.inputs
-    dims = [str(d) for s in specs for d in s.shape if str(d).startswith("num_nodes")]
+    dims = [str(d) for s in specs for d in s.shape if re.fullmatch(r"num_nodes(__.*)?", str(d))]
+    return dict.fromkeys(dims, num_nodes), {
+        name: _edges(rng, num_nodes, num_nodes, num_edges) for name in edge_lists(specs)
+    }
+
+
+def edge_lists(specs: Sequence[TensorSpec]) -> dict[str, tuple[str, str]]:
+    """Return the dimensions that both ends of edges count in, by the name of the edge list."""
     lists = {spec.name: spec.ends for spec in specs if spec.ends is not None}
-    sizes = dict.fromkeys(dims, 2000)
-    return sizes, {n: _edges(rng, *(sizes[e] for e in two), 1500) for n, two in lists.items()}
+    return lists or {"edge_index": ("num_nodes", "num_nodes")}
 
 
 def subgraph(
@@ -172,8 +190,7 @@ def subgraph(
         The inputs, and the ids of the nodes that were kept, sorted, by dimension.
     """
     specs = {spec.name: spec for spec in bundle.manifest.inputs}
-    ends = {name: spec.ends for name, spec in specs.items() if spec.ends is not None}
-    ends = ends or {"edge_index": ("num_nodes", "num_nodes")}
+    ends = edge_lists(bundle.manifest.inputs)
     reached = {dim: np.zeros(size, bool) for dim, size in sizes.items()}
     for dim, ids in seeds.items():
         reached[dim][ids] = True

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -123,8 +123,21 @@ class Session:
         names = [output.name for output in self.bundle.manifest.outputs]
         return dict(zip(names, values, strict=True))
 
+    def flat(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return inputs by their names in the file, of which some are given as dictionaries by type.
+
+        Raises:
+            InputError: If a dictionary is given for what is none, or has a key that the model has
+                not.
+        """
+        return {
+            name: entry
+            for argument, value in inputs.items()
+            for name, entry in _entries(self.inputs, argument, value)
+        }
+
     def _feeds(self, given: dict[str, Any]) -> dict[str, Array]:
-        given = flat_inputs(self.inputs, given)
+        given = self.flat(given)
         graphs = [name for name, value in given.items() if isinstance(value, Graph)]
         if graphs and self.bundle.manifest.graph == "typed":
             raise InputError(f"{graphs[0]} must be an edge list; a Graph has one type of nodes")
@@ -175,24 +188,17 @@ class Session:
             check_ids(feeds["edge_index"], num_nodes)
 
 
-def flat_inputs(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return inputs by the names in the file, of which some may be given as dictionaries by type.
-
-    Raises:
-        InputError: If a dictionary is given for what is none, or has a key that the model has not.
-    """
-    flat: dict[str, Any] = {}
-    for argument, value in given.items():
-        if not isinstance(value, Mapping):
-            flat[argument] = value
-            continue
-        names = {spec.key: spec.name for spec in specs if spec.argument == argument}
-        for key, entry in value.items():
-            if key not in names:
-                known = ", ".join(map(str, names)) or "none: it must be an array"
-                raise InputError(f"{argument} has no entry {key!r}; its entries are {known}")
-            flat[names[key]] = entry
-    return flat
+def _entries(specs: Sequence[TensorSpec], argument: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the inputs that an argument stands for."""
+    if not isinstance(value, Mapping):
+        yield argument, value
+        return
+    names = {spec.key: spec.name for spec in specs if spec.argument == argument}
+    for key, entry in value.items():
+        if key not in names:
+            known = ", ".join(map(str, names)) or "none: it must be an array"
+            raise InputError(f"{argument} has no entry {key!r}; its entries are {known}")
+        yield names[key], entry
 
 
 def _num_nodes(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> int:
