@@ -100,14 +100,14 @@ def _names(
     edges: dict[tuple[str, ...], str] = {}
     for argument, dictionary in dictionaries.items():
         for key in dictionary:
-            if isinstance(key, str):
+            if isinstance(key, str) and not argument.startswith("edge_index"):
                 nodes.setdefault(key, _free(identifier(key), nodes.values()))
             elif isinstance(key, tuple) and len(key) == 3 and all(isinstance(k, str) for k in key):
                 edges.setdefault(key, _free("__".join(map(identifier, key)), edges.values()))
             else:
                 raise ExportError(
-                    f"{argument} has the key {key!r}; keys must be types of nodes, "
-                    "or of edges: (source, relation, destination)"
+                    f"{argument} has the key {key!r}; keys must be types of edges, (source, "
+                    "relation, destination), or of nodes, where the values belong to nodes"
                 )
     return nodes, edges
 

@@ -162,6 +162,8 @@ def attach_bodies(model: onnx.ModelProto) -> None:
         node.overload = body.overload
         bodies[body.name, body.overload] = body
     model.functions.extend(bodies.values())
+    if bodies and DOMAIN not in {entry.domain for entry in model.opset_import}:
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
 def check_safe(model: onnx.ModelProto) -> None:
