@@ -38,18 +38,18 @@ def make_cases(bundle: Bundle, seed: int) -> Iterator[tuple[str, dict[str, Array
 
 
 def _graphs(rng: np.random.Generator) -> dict[str, tuple[int, Array]]:
-    hub = _edges(rng, 2000, 2000, 5000)
+    hub = _edges(rng, (2000, 2000), 5000)
     hub[1, :3000] = 1234
     return {
-        "usual": (USUAL_NODES, _edges(rng, 200, 200, USUAL_EDGES)),
-        "larger": (3000, _edges(rng, 3000, 3000, 30000)),
-        "no edges": (7, _edges(rng, 7, 7, 0)),
-        "one node": (1, _edges(rng, 1, 1, 0)),
-        "one node, one loop": (1, _edges(rng, 1, 1, 1)),
-        "isolated nodes": (60, _edges(rng, 12, 12, 80)),
+        "usual": (USUAL_NODES, _edges(rng, (200, 200), USUAL_EDGES)),
+        "larger": (3000, _edges(rng, (3000, 3000), 30000)),
+        "no edges": (7, _edges(rng, (7, 7), 0)),
+        "one node": (1, _edges(rng, (1, 1), 0)),
+        "one node, one loop": (1, _edges(rng, (1, 1), 1)),
+        "isolated nodes": (60, _edges(rng, (12, 12), 80)),
         "a hub": (2000, hub),
-        "duplicates and loops": (20, _edges(rng, 20, 20, 600)),
-        "sorted edges": (150, _by_destination(_edges(rng, 150, 150, 900))),
+        "duplicates and loops": (20, _edges(rng, (20, 20), 600)),
+        "sorted edges": (150, _by_destination(_edges(rng, (150, 150), 900))),
     }
 
 
@@ -63,8 +63,9 @@ def typed_graphs(specs: Sequence[TensorSpec], rng: np.random.Generator) -> dict[
     labels |= {str(s.shape[0]): str(s.key) for s in specs if s.shape[:1] and s.shape[0] in usual}
 
     def graphs(sizes: Mapping[str, int], count: int = USUAL_EDGES, spread: int = 1) -> Graphs:
-        ends = {name: [max(1, sizes[end] // spread) for end in two] for name, two in lists.items()}
-        return dict(sizes), {name: _edges(rng, *two, count) for name, two in ends.items()}
+        used = {dim: max(1, size // spread) for dim, size in sizes.items()}
+        edges = {n: _edges(rng, (used[a], used[b]), count) for n, (a, b) in lists.items()}
+        return dict(sizes), edges
 
     made = {
         "usual": graphs(usual),
@@ -78,17 +79,17 @@ def typed_graphs(specs: Sequence[TensorSpec], rng: np.random.Generator) -> dict[
     made["sorted edges"] = sizes, {name: _by_destination(e) for name, e in edges.items()}
     for dim in usual:
         made[f"one {labels[dim]}"] = graphs({**usual, dim: 1})
-    for name in lists:
+    for name, (source, target) in lists.items():
         sizes, edges = graphs(usual)
         made[f"no edges {labels[name]}"] = sizes, {**edges, name: edges[name][:, :0]}
-        hub = _edges(rng, *(usual[end] for end in lists[name]), 5000)
-        hub[1, :3000] = usual[lists[name][1]] - 1
+        hub = _edges(rng, (usual[source], usual[target]), 5000)
+        hub[1, :3000] = usual[target] - 1
         made[f"a hub of {labels[name]}"] = sizes, {**edges, name: hub}
     return made
 
 
-def _edges(rng: np.random.Generator, num_src: int, num_dst: int, count: int) -> Array:
-    return np.stack([rng.integers(0, num_src, count), rng.integers(0, num_dst, count)])
+def _edges(rng: np.random.Generator, sizes: tuple[int, int], count: int) -> Array:
+    return np.stack([rng.integers(0, size, count) for size in sizes])
 
 
 def _by_destination(edges: Array) -> Array:
@@ -167,7 +168,7 @@ def _sized(bundle: Bundle, rng: np.random.Generator, num_nodes: int, num_edges: 
     specs = bundle.manifest.inputs
     dims = [str(d) for s in specs for d in s.shape if re.fullmatch(r"num_nodes(__.*)?", str(d))]
     return dict.fromkeys(dims, num_nodes), {
-        name: _edges(rng, num_nodes, num_nodes, num_edges) for name in edge_lists(specs)
+        name: _edges(rng, (num_nodes, num_nodes), num_edges) for name in edge_lists(specs)
     }
 
 

@@ -136,8 +136,10 @@ def nested(bundle: Bundle, inputs: Mapping[str, Any]) -> dict[str, Any]:
     places = []
     for name in inputs:
         spec = specs.get(name)
-        belongs = spec is not None and spec.argument is not None
-        places.append((spec.argument, spec.key) if belongs else (name, None))
+        if spec is None or spec.argument is None:
+            places.append((name, None))
+        else:
+            places.append((spec.argument, spec.key))
     return nest(places, list(inputs.values()))
 
 

@@ -83,7 +83,7 @@ class _Values:
         return index, self._count(before.input[0]), _REDUCE[reduce]
 
     def _count(self, shape: str) -> str:
-        """Return a vector that begins with the number of rows of a shape, for any width the same."""
+        """Return a vector that begins with a shape's number of rows, for any width the same."""
         node = self.made_by.get(shape)
         return node.input[0] if node is not None and node.op_type == "Concat" else shape
 
@@ -118,9 +118,9 @@ def _csr(label: str, index: str, count: str) -> tuple[list[onnx.NodeProto], list
         tensor = numpy_helper.from_array(np.asarray(value, np.int64))
         return helper.make_node("Constant", [], [f"{label}_{name}"], value=tensor)
 
-    def node(op_type: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+    def node(op_type: str, inputs: str, output: str) -> onnx.NodeProto:
         names = [word if word in (index, count) else f"{label}_{word}" for word in inputs.split()]
-        return helper.make_node(op_type, names, [f"{label}_{output}"], **attributes)
+        return helper.make_node(op_type, names, [f"{label}_{output}"])
 
     rowptr, col = f"{label}_rowptr", f"{label}_col"
     nodes = [
@@ -132,10 +132,11 @@ def _csr(label: str, index: str, count: str) -> tuple[list[onnx.NodeProto], list
         node("Range", "zero rows one", "row"),
         node("Unsqueeze", "row first", "row_2d"),
         node("Unsqueeze", f"{index} first", "group_2d"),
-        node("Concat", "row_2d group_2d", "edges", axis=0),
     ]
-    inputs = [f"{label}_{name}" for name in ("edges", "rows", "groups")]
-    nodes.append(helper.make_node("csr", inputs, [rowptr, col, ""], domain=DOMAIN))
+    row, group, edges = (f"{label}_{name}" for name in ("row_2d", "group_2d", "edges"))
+    nodes.append(helper.make_node("Concat", [row, group], [edges], axis=0))
+    sizes = [f"{label}_rows", f"{label}_groups"]
+    nodes.append(helper.make_node("csr", [edges, *sizes], [rowptr, col, ""], domain=DOMAIN))
     return nodes, [rowptr, col]
 
 

@@ -124,7 +124,7 @@ class Session:
         return dict(zip(names, values, strict=True))
 
     def flat(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return inputs by their names in the file, of which some are given as dictionaries by type.
+        """Return inputs by their names in the file, where some are given as dictionaries by type.
 
         Raises:
             InputError: If a dictionary is given for what is none, or has a key that the model has

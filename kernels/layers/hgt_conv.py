@@ -23,7 +23,7 @@ class HGTConv(torch.nn.Module):
         a_e = softmax_e(p_r · (K_s x_j W_r^k) · (Q_t x_i) / √C)    per head, over all in-edges of i
         x'_i = σ(s_t) · A_t gelu(Σ_e a_e V_s x_j W_r^v) + (1 - σ(s_t)) · x_i
 
-    with s, t the types of source j and destination i, and r that of the edge; without the skip where
+    with s, t the types of source j and destination i, and r that of the edge; without x_i where
     widths differ. Arguments, initialisation and state dict are those of
     `torch_geometric.nn.HGTConv`. For each type of destinations, all its in-edges are one graph.
 
@@ -46,7 +46,9 @@ class HGTConv(torch.nn.Module):
     ) -> None:
         super().__init__()
         if out_channels % heads != 0:
-            raise ValueError(f"out_channels must be a multiple of {heads} heads, got {out_channels}")
+            raise ValueError(
+                f"out_channels must be a multiple of {heads} heads, got {out_channels}"
+            )
         self.node_types, self.edge_types = list(metadata[0]), [*map(tuple, metadata[1])]
         if isinstance(in_channels, int):
             in_channels = dict.fromkeys(self.node_types, in_channels)

@@ -219,7 +219,7 @@ def test_names_are_made_identifiers_and_stay_apart(tmp_path: Path) -> None:
     assert names == ["x__a_b", "x__a_b_2", "x__gr__e", "edge_index__a_b__is_of__a_b", "weight"]
     assert bundle.manifest.inputs[-1].shape == ("num_nodes__gr__e",)
     got = Session(bundle)(x=arrays(x), edge_index=arrays(edges), weight=np.ones(7, np.float32))
-    for (kind, value), name in zip(x.items(), ["a_b", "a_b_2", "gr__e"], strict=True):
+    for value, name in zip(x.values(), ["a_b", "a_b_2", "gr__e"], strict=True):
         np.testing.assert_allclose(got[f"logits__{name}"], value.sum(dim=1), rtol=1e-5)
 
 
