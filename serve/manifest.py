@@ -123,6 +123,10 @@ class Manifest:
         missing = set(GRAPH_INPUTS[self.graph]) - {spec.name for spec in self.inputs}
         if missing:
             raise BundleError(f"the manifest lists no input {', '.join(sorted(missing))}")
+        sizes = {dim for spec in self.inputs for dim in spec.shape}
+        for spec in self.inputs:
+            if not set(spec.ends or ()) <= sizes:
+                raise BundleError(f"{spec.name} counts in {spec.ends}, which no input has")
         if "model.onnx" not in self.files:
             raise BundleError("the manifest lists no model.onnx")
 

@@ -90,6 +90,8 @@ def check(
             ]
             print_table(header, rows, title=f"{bundle} against PyG in float64")
             out.print(f"C++ operators: {native_state()}", highlight=False, soft_wrap=True)
+            for case, said in report.refused.items():
+                out.print(f"not compared: {case}, which PyG refuses: {said}", soft_wrap=True)
             verdict = "all cases pass" if report.ok else f"{len(report.failures)} cases FAILED"
             out.print(
                 f"{verdict}, largest error {report.max_abs_error:.1e}",
