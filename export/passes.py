@@ -193,15 +193,16 @@ def count_hops(model: onnx.ModelProto) -> int | None:
     the graph (a pooling, a norm over all nodes), and whatever uses it sees everything.
     """
     per_node, ends = _tensors_with(model, "num_nodes"), _ends_of_edges(model)
-    summaries = _known_shapes(model) - per_node
+    known = _known_shapes(model)
     depth: dict[str, int] = {}
     for node in model.graph.node:
         is_ours = node.domain == DOMAIN
         follows = node.op_type == "Gather" and node.input[1] in ends
-        if not is_ours and not follows and node.op_type not in ("Shape", "Size"):
-            reads = any(name in per_node for name in node.input)
-            if reads and any(name in summaries for name in node.output):
+        if node.op_type not in ("Shape", "Size") and any(name in per_node for name in node.input):
+            if not is_ours and not follows and (known - per_node).intersection(node.output):
                 return None
+            # what has no known shape may have a node dimension
+            per_node |= set(node.output) - known
         if is_ours and node.op_type in AGGREGATIONS:
             follows = node.input[0] not in ends  # pairs belong to their destination already
         stay = _NOT_OF_SOURCES.get(node.op_type, ()) if is_ours else ()
@@ -227,7 +228,13 @@ def _ends_of_edges(model: onnx.ModelProto) -> set[str]:
 
 
 def _known_shapes(model: onnx.ModelProto) -> set[str]:
-    return {v.name for v in _value_infos(model) if v.type.tensor_type.HasField("shape")}
+    """Return the values of whose shape every size is known, as a number or by name."""
+    return {
+        value.name
+        for value in _value_infos(model)
+        if value.type.tensor_type.HasField("shape")
+        and all(d.WhichOneof("value") for d in value.type.tensor_type.shape.dim)
+    }
 
 
 def _tensors_with(model: onnx.ModelProto, dim: str) -> set[str]:
