@@ -24,6 +24,7 @@ from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
 from .flattening import Flat, Nested, Part, flat_answers, flatten
+from .reasons import reason
 from .relational import tidy_splits
 from .translation import translation_table
 
@@ -224,10 +225,8 @@ def _to_onnx(
     except ExportError:
         raise
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ExportError(
-            f"torch cannot export {type(module).__name__} to ONNX: {lines[0] if lines else error!r}"
-        ) from error
+        name = type(module).__name__
+        raise ExportError(f"torch cannot export {name} to ONNX: {reason(error, module)}") from error
     assert program is not None
     model = program.model_proto
     _check_dynamic(model, parts)

@@ -12,7 +12,8 @@ from torch_geometric import nn as pyg
 
 from graphstill.distill import Architecture, Run, build
 from graphstill.distill.graphs import HeteroGraph
-from graphstill.export import ExportError, check_parity, export, export_run, rebuild
+from graphstill.export import ExportError, check_parity, export, export_run, rebuild, targets
+from graphstill.export.bench import random_inputs
 from graphstill.serve import Bundle, InputError, Session
 
 KINDS = [("author", "writes", "paper"), ("paper", "cites", "paper"), ("paper", "of", "author")]
@@ -193,6 +194,9 @@ def test_networks_of_graphstill(name: str, layers: int, tmp_path: Path) -> None:
     report = check_parity(rebuild(bundle), bundle)
     assert report.ok, report.failures
     assert (bundle.manifest.hops, bundle.manifest.embedding_parameters) == (layers, 24)
+    given, threads = random_inputs(bundle, 30, 90), torch.get_num_threads()
+    fused, plain = (t(given, threads, path=str(bundle.path)) for t in (targets.bundle, targets.pyg))
+    np.testing.assert_allclose(fused()["logits"], plain(), atol=1e-5)
     session, rng = Session(bundle), np.random.default_rng(0)
     edges = {tuple(kind): rng.integers(0, 4, (2, 9)) for kind in kinds}
     paper = rng.random((4, 5), np.float32)
@@ -223,6 +227,27 @@ def test_names_are_made_identifiers_and_stay_apart(tmp_path: Path) -> None:
         np.testing.assert_allclose(got[f"logits__{name}"], value.sum(dim=1), rtol=1e-5)
 
 
+class Branching(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Factors(torch.nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.svdvals(x)
+
+
+class Outer(torch.nn.Module):
+    """A module of which one part cannot be exported."""
+
+    def __init__(self, part: torch.nn.Module) -> None:
+        super().__init__()
+        self.parts = torch.nn.ModuleDict({"first": torch.nn.Linear(3, 4), "odd": part})
+
+    def forward(self, x_dict: Any, edge_index_dict: Any) -> Tensor:
+        return self.parts["odd"](self.parts["first"](x_dict["author"]))
+
+
 class Numbered(torch.nn.Module):
     """A module that works for six authors only."""
 
@@ -251,6 +276,8 @@ def bad_exports() -> list[Any]:
         pytest.param(Sums(), (x, edges), {"graph": "csr"}, "one type of nodes"),
         pytest.param(conv, (x, edges), {}, r"takes \*args_dict: give the example by name"),
         pytest.param(conv, {"x_dict": x, "edge_index_dict": edges}, {}, "paper.*: ChebConv: no"),
+        pytest.param(Outer(Branching()), (x, edges), {}, r"parts.odd \(Branching\): what it does"),
+        pytest.param(Outer(Factors()), (x, edges), {}, r"parts.odd \(Factors\): No ONNX .*_svd"),
         pytest.param(Numbered(), (x, edges), {}, "works for num_nodes__author = 6 only"),
     ]
 
