@@ -79,6 +79,9 @@ def typed_graphs(specs: Sequence[TensorSpec], rng: np.random.Generator) -> dict[
     made["sorted edges"] = sizes, {name: _by_destination(e) for name, e in edges.items()}
     for dim in usual:
         made[f"one {labels[dim]}"] = graphs({**usual, dim: 1})
+        sizes, edges = graphs(usual)
+        empty = {name: edges[name][:, :0] for name, ends in lists.items() if dim in ends}
+        made[f"no {labels[dim]}"] = {**sizes, dim: 0}, {**edges, **empty}
     for name, (source, target) in lists.items():
         sizes, edges = graphs(usual)
         made[f"no edges {labels[name]}"] = sizes, {**edges, name: edges[name][:, :0]}
