@@ -51,11 +51,14 @@ LAYERS: dict[str, Make] = {
     "SAGE min": lambda m: m.SAGEConv(5, 12, aggr="min"),
     "SG narrowing": lambda m: m.SGConv(12, 5, K=3),
     "SG widening": lambda m: m.SGConv(5, 12, K=2, add_self_loops=False),
+    "Graph narrowing": lambda m: m.GraphConv(12, 5),
+    "Graph widening, mean": lambda m: m.GraphConv(5, 12, aggr="mean", bias=False),
+    "Graph max": lambda m: m.GraphConv(12, 5, aggr="max"),
     "GCN2": lambda m: m.GCN2Conv(12, 0.1, 0.5, 3),
     "GCN2 two weights": lambda m: m.GCN2Conv(12, 0.2, 0.5, 1, shared_weights=False),
     "GCN2 without norm": lambda m: m.GCN2Conv(12, 0.2, normalize=False, add_self_loops=False),
 }
-WEIGHTED = [name for name in LAYERS if name.startswith("GCN")]
+WEIGHTED = [name for name in LAYERS if name.startswith(("GCN", "Graph"))]
 
 
 def width_of(layer: torch.nn.Module) -> int:
