@@ -8,6 +8,7 @@ import numpy as np
 
 from ..serve import Bundle, Session
 from . import plots
+from .awkward import random_graph
 from .harness import Measured, Report, Row
 from .page import Section, write_page
 
@@ -28,15 +29,8 @@ def bundle_rows(
 def random_inputs(
     bundle: Bundle, num_nodes: int, num_edges: int, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Return random features and a random graph that fit a bundle."""
-    rng = np.random.default_rng(seed)
-    sizes = {"num_nodes": num_nodes, "num_edges": num_edges}
-    inputs: dict[str, np.ndarray] = {"edge_index": rng.integers(0, num_nodes, (2, num_edges))}
-    for spec in bundle.manifest.inputs:
-        if spec.dtype == "float32":
-            shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape]
-            inputs[spec.name] = rng.random(shape, np.float32)
-    return inputs
+    """Return random features and a random graph, of each type, that fit a bundle."""
+    return random_graph(bundle, np.random.default_rng(seed), num_nodes, num_edges)
 
 
 def quality(

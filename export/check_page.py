@@ -16,7 +16,7 @@ The largest error may be {tolerance:g} of the largest expected value, and a seco
 graph, sorted beforehand, must give the same bits.
 
 {cases}
-
+{refused}
 ## Lint: {lint}
 
 {findings}
@@ -50,6 +50,10 @@ def markdown(manifest: Manifest, report: CheckReport) -> str:
         parity=f"{failed} of {len(rows)} cases FAILED" if failed else f"all {len(rows)} cases pass",
         tolerance=parity.tolerance,
         cases=_table(header, rows),
+        refused="".join(
+            f"\n* not compared: {case}, PyG itself says {' '.join(why.split())}\n"
+            for case, why in parity.refused.items()
+        ),
         lint=report.lint.summary,
         findings="\n".join(f"* {finding}" for finding in report.lint.findings),
         labels=_labels_verdict(report),

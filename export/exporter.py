@@ -2,12 +2,13 @@
 
 import copy
 import inspect
+import io
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,26 +19,18 @@ from torch import Tensor
 
 from ..kernels import accelerate
 from ..serve import Bundle, Manifest, TensorSpec
-from . import passes
+from . import passes, pooling
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
+from .flattening import Flat, Nested, Part, flat_answers, flatten, sizes_of
 from .lint import Finding, lint_model
+from .reasons import reason
 from .relational import tidy_splits
 from .translation import translation_table
 
 GRAPH_FORMS = ("edge_index", "csr")
 LOWERINGS = ("fused",)
-
-# what the dimensions of an input mean, by its name; the rest is found by size
-_DIMENSIONS = {
-    "x": {0: "num_nodes"},
-    "edge_index": {1: "num_edges"},
-    "edge_weight": {0: "num_edges"},
-    "edge_attr": {0: "num_edges"},
-    "edge_type": {0: "num_edges"},
-    "batch": {0: "num_nodes"},
-}
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class About:
 
 def export(
     module: torch.nn.Module,
-    example_inputs: Sequence[Tensor] | Mapping[str, Tensor],
+    example_inputs: Sequence[Nested] | Mapping[str, Nested],
     path: str | os.PathLike[str],
     *,
     lowering: str = "fused",
@@ -80,7 +73,8 @@ def export(
     Args:
         module: Any PyG module whose convolutions `accelerate` knows.
         example_inputs: Arguments of `module.forward`, by position or by name, with at least two
-            nodes and two edges. Inputs are named after the arguments.
+            nodes and two edges (of each type). Inputs are named after the arguments; dictionaries
+            by type of nodes or edges become one input for each type, `x__paper`.
         path: The directory to write; a bundle that is there already is replaced.
         lowering: "fused", nodes of the `graphstill` domain with function bodies.
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
@@ -98,8 +92,15 @@ def export(
     if graph not in GRAPH_FORMS:
         raise ExportError(f"graph must be one of {', '.join(GRAPH_FORMS)}, got {graph!r}")
     inputs = name_inputs(module, example_inputs)
-    _check_example(inputs)
-    model = _to_onnx(fuse(module), inputs)
+    parts = flatten(inputs)
+    typed = any(part.key is not None for part in parts.values())
+    if typed and graph == "csr":
+        raise ExportError('graph="csr" is for graphs of one type of nodes; leave it out')
+    fused = fuse(module)
+    with torch.no_grad():
+        answers = flat_answers(fused(**inputs), {part.key for part in parts.values() if part.key})
+    model = _to_onnx(fused, parts, list(answers))
+    passes.strip_prefix(model, "module.")
     tidy_splits(model)
     passes.merge_duplicates(model)
     passes.drop_unread_outputs(model)
@@ -107,32 +108,41 @@ def export(
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model)
-    specs = tuple(_spec(value) for value in model.graph.input)
+    pooling.fuse_scatters(model)
+    pooling.name_graph_counts(model)
+    tables = passes.table_sizes(model)
+    specs = tuple(
+        replace(_spec(value, parts.get(value.name)), below=tables.get(value.name))
+        for value in model.graph.input
+    )
     counted = passes.normalisations(model)
-    if len(counted) == 1:
+    # one input could tell whole-graph degrees of one graph, counted in one way
+    takes_degrees = len(counted) == 1 and not typed
+    if takes_degrees:
         passes.accept_in_degree(model)
     add_self_loops, fill_value = next(iter(counted), (True, 1.0))
     passes.check_safe(model)
     passes.attach_bodies(model)
-    found = _lint(model, inputs)
+    found = _lint(model, parts)
     # a value of all nodes, or layers that count degrees differently: no one input could tell them
     # the whole graph's
-    whole_graph = len(counted) > 1 or any(f.hazard == "whole-graph" for f in found)
+    whole_graph = bool(counted) and not takes_degrees
+    whole_graph |= any(finding.hazard == "whole-graph" for finding in found)
     described = about or About()
     manifest = Manifest(
         inputs=specs,
-        outputs=tuple(_spec(value) for value in model.graph.output),
+        outputs=tuple(_spec(value, answers[value.name]) for value in model.graph.output),
         files={"model.onnx": None},  # pyright: ignore[reportArgumentType] -- filled when written
         producer=f"graphstill {version('graphstill')}",
-        graph=graph if has_graph else "none",
+        graph="typed" if typed else graph if has_graph else "none",
         lowering=lowering,
         hops=None if whole_graph else hops,
-        in_degree=len(counted) == 1,
+        in_degree=takes_degrees,
         add_self_loops=add_self_loops,
         fill_value=fill_value,
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
-        limits={"num_nodes": 2**31 - 1},
+        limits=dict.fromkeys(_node_counts(parts), 2**31 - 1),
         warnings=[str(finding) for finding in found if finding.severity != "note"],
         **vars(described),
     )
@@ -147,8 +157,8 @@ def export(
 
 
 def name_inputs(
-    module: torch.nn.Module, example: Sequence[Tensor] | Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+    module: torch.nn.Module, example: Sequence[Nested] | Mapping[str, Nested]
+) -> dict[str, Nested]:
     """Return example inputs by the names of the arguments of `module.forward`.
 
     Raises:
@@ -161,7 +171,13 @@ def name_inputs(
         )
     except TypeError as error:
         raise ExportError(f"the example does not fit {type(module).__name__}: {error}") from error
-    return {name: value for name, value in bound.arguments.items() if value is not None}
+    arguments: dict[str, Nested] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind == inspect.Parameter.VAR_POSITIONAL:
+            raise ExportError(f"forward takes *{name}: give the example by name")
+        arguments |= value if kind == inspect.Parameter.VAR_KEYWORD else {name: value}
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def fuse(module: torch.nn.Module) -> torch.nn.Module:
@@ -189,65 +205,26 @@ def count_embedding_parameters(module: torch.nn.Module) -> int:
     return sum(table.numel() for table in dict.fromkeys(tables))
 
 
-def _check_example(inputs: Mapping[str, Tensor]) -> None:
-    for name, value in inputs.items():
-        if not isinstance(value, Tensor):
-            raise ExportError(f"inputs must be tensors, {name} is {type(value).__name__}")
-        if value.is_floating_point() and value.dtype != torch.float32:
-            raise ExportError(f"{name} must be float32, got {value.dtype}")
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ExportError(f"{name} of the example holds NaN or infinity")
-    if "edge_index" in inputs:
-        edge_index = inputs["edge_index"]
-        if edge_index.dtype != torch.int64 or edge_index.dim() != 2 or edge_index.shape[0] != 2:
-            raise ExportError(
-                f"edge_index must be [2, E] int64, got {list(edge_index.shape)} {edge_index.dtype}"
-            )
-
-
-def _dynamic_shapes(inputs: Mapping[str, Tensor]) -> dict[str, dict[int, torch.export.Dim]]:
-    """Name the dimensions that may differ from call to call."""
-    dims = {
-        "num_nodes": torch.export.Dim("num_nodes", min=1),
-        "num_edges": torch.export.Dim("num_edges", min=0),
-    }
-    sizes = {
-        dim: inputs[name].shape[axis]
-        for name, axis, dim in (("edge_index", 1, "num_edges"), ("x", 0, "num_nodes"))
-        if name in inputs and inputs[name].dim() > axis
-    }
-    for dim, size in sizes.items():
-        if size < 2:
-            raise ExportError(f"the example needs at least two of {dim}, it has {size}")
-    named = {}
-    for name, value in inputs.items():
-        meaning = _DIMENSIONS.get(name)
-        if meaning is None:
-            if len(set(sizes.values())) < len(sizes):
-                raise ExportError(
-                    f"cannot tell nodes from edges in {name}: give an example with different "
-                    "numbers of them"
-                )
-            matching = [dim for dim, size in sizes.items() if value.shape[:1] == (size,)]
-            meaning = dict(enumerate(matching))
-        named[name] = {axis: dims[dim] for axis, dim in meaning.items()}
-    return named
-
-
-def _to_onnx(module: torch.nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelProto:
-    with torch.no_grad():
-        answer = module(**inputs)
-    outputs = _output_names(answer)
+def _to_onnx(
+    module: torch.nn.Module, parts: Mapping[str, Part], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    named = {dim for part in parts.values() for dim in (part.dimensions or {}).values()}
+    dims = {dim: torch.export.Dim(dim, min=int(dim.startswith("num_nodes"))) for dim in named}
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                module,
-                kwargs=dict(inputs),
+                Flat(module, parts.values()).eval(),
+                tuple(part.value for part in parts.values()),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=list(inputs),
-                output_names=outputs,
-                dynamic_shapes=_dynamic_shapes(inputs),
+                input_names=list(parts),
+                output_names=list(outputs),
+                dynamic_shapes=(
+                    tuple(
+                        {axis: dims[dim] for axis, dim in (part.dimensions or {}).items()}
+                        for part in parts.values()
+                    ),
+                ),
                 custom_translation_table=translation_table(),
                 external_data=False,
                 verbose=False,
@@ -255,52 +232,64 @@ def _to_onnx(module: torch.nn.Module, inputs: dict[str, Tensor]) -> onnx.ModelPr
     except ExportError:
         raise
     except Exception as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ExportError(
-            f"torch cannot export {type(module).__name__} to ONNX: {lines[0] if lines else error!r}"
-        ) from error
+        name = type(module).__name__
+        raise ExportError(f"torch cannot export {name} to ONNX: {reason(error, module)}") from error
     assert program is not None
-    return program.model_proto
-
-
-def _output_names(answer: object) -> list[str]:
-    if isinstance(answer, Tensor):
-        return ["logits"]
-    if isinstance(answer, Mapping):
-        return [str(name) for name in answer]
-    if isinstance(answer, Sequence) and all(isinstance(value, Tensor) for value in answer):
-        return [f"output_{i}" for i in range(len(answer))]
-    raise ExportError(f"forward must return tensors, it returned {type(answer).__name__}")
+    model = program.model_proto
+    _check_dynamic(model, parts)
+    return model
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's notes about itself from the user; its errors are raised."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's notes about itself from the user; its errors are raised.
+
+    It tries without Dynamo first, and prints and logs how that failed before it tries with it.
+    """
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
-def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+def _check_dynamic(model: onnx.ModelProto, parts: Mapping[str, Part]) -> None:
+    """Refuse a graph that torch has narrowed to some sizes: it would refuse all others."""
+    for value in model.graph.input:
+        shape = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for axis, dim in (parts[value.name].dimensions or {}).items():
+            if shape[axis] != dim:
+                raise ExportError(
+                    f"the module works for {dim} = {shape[axis]} only: something in forward "
+                    "depends on the number itself"
+                )
+
+
+def _spec(value: onnx.ValueInfoProto, part: Part | None) -> TensorSpec:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     shape = tuple(d.dim_param or d.dim_value for d in kind.shape.dim)
-    return TensorSpec(value.name, dtype.name, shape)
+    if part is None or part.key is None:
+        return TensorSpec(value.name, dtype.name, shape)
+    return TensorSpec(value.name, dtype.name, shape, part.argument, part.key, part.ends)
 
 
-def _lint(model: onnx.ModelProto, inputs: Mapping[str, Tensor]) -> list[Finding]:
+def _node_counts(parts: Mapping[str, Part]) -> list[str]:
+    dims = [dim for part in parts.values() for dim in (part.dimensions or {}).values()]
+    return [dim for dim in dict.fromkeys(dims) if dim.startswith("num_nodes")]
+
+
+def _lint(model: onnx.ModelProto, parts: Mapping[str, Part]) -> list[Finding]:
     """Return what the lint finds, the sizes of the example among it."""
-    sizes = {
-        dim: inputs[name].shape[axis]
-        for name, axis, dim in (("x", 0, "num_nodes"), ("edge_index", 1, "num_edges"))
-        if name in inputs and "edge_index" in inputs
-    }
+    sizes = sizes_of(parts)
+    if not any(dim.startswith("num_edges") for dim in sizes):
+        sizes = {}
     return lint_model(model, sizes=sizes).findings
 
 

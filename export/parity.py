@@ -10,20 +10,15 @@ verdict.
 import copy
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import helper
-from torch_geometric.utils import k_hop_subgraph
 
 from ..serve import Bundle, NativeLibraryWarning, Session
-from .passes import ours
-
-Array = NDArray[Any]
+from .awkward import Array, fill, make_cases, sparse_graphs, subgraph
+from .flattening import flat_answers, nest
 
 TOLERANCE = 1e-4
 SEEDS_OF_SUBGRAPH = 16
@@ -69,11 +64,13 @@ class ParityReport:
         differences: One entry for each.
         tolerance: Largest error allowed, relative to the largest expected value.
         native_operators: Whether the C++ operators were there to be checked.
+        refused: Cases that the module itself does not compute in torch, with what it says.
     """
 
     differences: list[Difference]
     tolerance: float
     native_operators: bool
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[Difference]:
@@ -97,6 +94,7 @@ class ParityReport:
             "max_abs_error": self.max_abs_error,
             "tolerance": self.tolerance,
             "native_operators": self.native_operators,
+            "refused": self.refused,
             "differences": [
                 {**asdict(d), "passes": d.passes(self.tolerance)} for d in self.differences
             ],
@@ -115,95 +113,49 @@ def check_parity(
         seed: Seed of the random graphs and features.
 
     Returns:
-        The report; look at `ok`. A graph on which the module itself fails is listed with what it
-        said, and passes.
+        The report; look at `ok`.
+
+    Raises:
+        Exception: Whatever the module raises on a usual graph. An awkward one it may refuse, as
+            InstanceNorm does a single node; that case is left out and named in the report.
     """
     reference = copy.deepcopy(module).double().eval()
-    cases, undefined = {}, {}
+    cases, refused, differences = {}, dict[str, str](), list[Difference]()
     for name, inputs in make_cases(bundle, seed):
         try:
-            cases[name] = (inputs, _expected(reference, inputs))
+            cases[name] = inputs, _expected(reference, bundle, inputs)
         except Exception as error:
-            if name == "usual":  # a module that cannot run at all
+            if name == "usual":
                 raise
-            undefined[name] = f"not compared, PyG itself fails: {error}"
-    differences = []
+            refused[name] = str(error)
     for session in _sessions(bundle):
         differences += [_compare(session, name, *case) for name, case in cases.items()]
-        how = session.native_operators, session.threads
-        differences += [Difference(n, *how, 0.0, 1.0, True, why) for n, why in undefined.items()]
         if bundle.manifest.hops is not None and bundle.manifest.graph != "none":
-            differences.append(_compare_subgraph(session, seed))
-    return ParityReport(differences, tolerance, any(d.native for d in differences))
+            differences += _compare_subgraph(session, seed)
+    return ParityReport(differences, tolerance, any(d.native for d in differences), refused)
 
 
-def make_cases(bundle: Bundle, seed: int) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Yield named inputs that fit a bundle: random features on graphs of every awkward kind."""
-    rng = np.random.default_rng(seed)
-    for name, (num_nodes, edges) in _graphs(rng).items():
-        yield name, _inputs(bundle, rng, num_nodes, edges)
-
-
-def _graphs(rng: np.random.Generator) -> dict[str, tuple[int, Array]]:
-    def edges(num_nodes: int, count: int) -> Array:
-        return rng.integers(0, num_nodes, (2, count))
-
-    def by_destination(pairs: Array) -> Array:
-        return pairs[:, np.argsort(pairs[1], kind="stable")]
-
-    hub = edges(2000, 5000)
-    hub[1, :3000] = 1234
-    return {
-        "usual": (200, edges(200, 1500)),
-        "larger": (3000, edges(3000, 30000)),
-        "no edges": (7, edges(7, 0)),
-        "one node": (1, edges(1, 0)),
-        "one node, one loop": (1, edges(1, 1)),
-        "isolated nodes": (60, edges(12, 80)),
-        "a hub": (2000, hub),
-        "duplicates and loops": (20, edges(20, 600)),
-        "sorted edges": (150, by_destination(edges(150, 900))),
-        "edges from last to first": (150, by_destination(edges(150, 900))[:, ::-1].copy()),
-    }
-
-
-def _inputs(
-    bundle: Bundle, rng: np.random.Generator, num_nodes: int, edges: Array
-) -> dict[str, Array]:
-    sizes = {"num_nodes": num_nodes, "num_edges": edges.shape[1]}
-    inputs: dict[str, Array] = {}
-    for spec in bundle.manifest.inputs:
-        if spec.name in ("edge_index", "rowptr", "col"):
-            inputs["edge_index"] = edges
-            continue
-        shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape]
-        if spec.name == "edge_weight":
-            inputs[spec.name] = rng.random(shape).astype(np.float32)
-        elif spec.dtype == "float32":
-            inputs[spec.name] = rng.standard_normal(shape).astype(np.float32)
-        elif spec.name == "edge_type":
-            inputs[spec.name] = rng.integers(0, _relations(bundle), shape)
-        else:  # ids of something: zero is the one value that is always valid
-            inputs[spec.name] = np.zeros(shape, spec.dtype)
-    return inputs
-
-
-def _relations(bundle: Bundle) -> int:
-    """Return how many relations a model knows, 1 if it has no layer that says."""
-    nodes = ours(onnx.load_from_string(bundle.read_model()), "relational_csr")
-    known = [helper.get_attribute_value(node.attribute[0]) for node in nodes]
-    return min(known, default=1)
-
-
-def _expected(reference: torch.nn.Module, inputs: Mapping[str, Array]) -> list[Array]:
+def _expected(
+    reference: torch.nn.Module, bundle: Bundle, inputs: Mapping[str, Array]
+) -> list[Array]:
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
     wide = {n: t.double() if t.is_floating_point() else t for n, t in tensors.items()}
     with torch.no_grad():
-        answer = reference(**wide)
-    if isinstance(answer, Mapping):
-        answer = list(answer.values())
-    answers = [answer] if isinstance(answer, torch.Tensor) else list(answer)
-    return [value.numpy() for value in answers]
+        answers = flat_answers(reference(**nested(bundle, wide)))
+    return [part.value.numpy() for part in answers.values()]
+
+
+def nested(bundle: Bundle, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return flat inputs as the module takes them, those by type in dictionaries."""
+    specs = {spec.name: spec for spec in bundle.manifest.inputs}
+    places = []
+    for name in inputs:
+        spec = specs.get(name)
+        if spec is None or spec.argument is None:
+            places.append((name, None))
+        else:
+            places.append((spec.argument, spec.key))
+    return nest(places, list(inputs.values()))
 
 
 def _sessions(bundle: Bundle) -> Iterator[Session]:
@@ -235,53 +187,46 @@ def _compare(
 
 
 def _prepared(session: Session, inputs: dict[str, Array]) -> dict[str, Any]:
-    """Return the same inputs with the graph sorted beforehand."""
+    """Return the same inputs in the other way in which a call may give them.
+
+    That is a graph that was sorted beforehand, or dictionaries by type.
+    """
     if "edge_index" not in inputs:
-        return inputs
+        return nested(session.bundle, inputs)
     graph = session.prepare(inputs["edge_index"], len(inputs["x"]))
     return {**inputs, "edge_index": graph}
 
 
-def _compare_subgraph(session: Session, seed: int) -> Difference:
+def _compare_subgraph(session: Session, seed: int) -> list[Difference]:
     """Compare answers from the k-hop neighbourhood of a few nodes with the whole graph's."""
-    case = f"{session.bundle.manifest.hops}-hop subgraph"
-    whole, inputs, rows = _whole_and_part(session, seed)
-    name = next(iter(spec.name for spec in session.bundle.manifest.outputs))
-    try:
-        expected = session(whole)[name][: len(rows)]
-        got = session(inputs)[name][rows]
-    except Exception as error:
-        return _failed(session, case, 1.0, str(error))
-    return Difference(
-        case,
-        session.native_operators,
-        session.threads,
-        _largest(got - expected),
-        max(1.0, float(np.abs(expected).max())),
-        repeats=True,
-    )
-
-
-def _whole_and_part(
-    session: Session, seed: int
-) -> tuple[dict[str, Array], dict[str, Array], Array]:
-    """Return inputs of a whole graph, of a few seeds' neighbourhood, and the seeds' rows in it."""
-    manifest, rng = session.bundle.manifest, np.random.default_rng(seed)
-    edges, num_nodes = rng.integers(0, 4000, (2, 6000)), 4000
-    whole = _inputs(session.bundle, rng, num_nodes, edges)
-    seeds = torch.arange(SEEDS_OF_SUBGRAPH)
-    nodes, part, rows, kept = k_hop_subgraph(
-        seeds, manifest.hops or 0, torch.from_numpy(edges), True, num_nodes, directed=False
-    )
-    inputs = {"edge_index": part.numpy()}
-    for spec in manifest.inputs:
-        if spec.name in whole and spec.name != "edge_index":
-            chosen = kept if spec.shape[0] == "num_edges" else nodes
-            inputs[spec.name] = whole[spec.name][chosen.numpy()]
-    if manifest.in_degree:
-        degrees = session.in_degree(edges, num_nodes, whole.get("edge_weight"))
-        inputs["in_degree"] = degrees[nodes.numpy()]
-    return whole, inputs, rows.numpy()
+    bundle, rng = session.bundle, np.random.default_rng(seed)
+    manifest, hops = bundle.manifest, bundle.manifest.hops or 0
+    sizes, edges = sparse_graphs(bundle, rng)
+    whole = fill(bundle, rng, sizes, edges)
+    differences, expected = [], session(whole)
+    for spec in manifest.outputs:
+        dim = spec.shape[0]
+        if dim not in sizes:
+            continue
+        seeds = {dim: np.arange(SEEDS_OF_SUBGRAPH)}
+        part, nodes = subgraph(bundle, whole, sizes, seeds, hops)
+        if manifest.in_degree:
+            degrees = session.in_degree(
+                edges["edge_index"], sizes["num_nodes"], whole.get("edge_weight")
+            )
+            part["in_degree"] = degrees[nodes["num_nodes"]]
+        case = f"{hops}-hop subgraph" + (f" of {spec.key}" if spec.key else "")
+        wanted = expected[spec.name][seeds[dim]]
+        scale = max(1.0, float(np.abs(wanted).max()))
+        try:
+            got = session(part)[spec.name]
+        except Exception as error:
+            differences.append(_failed(session, case, scale, str(error)))
+            continue
+        error = _largest(got[np.searchsorted(nodes[str(dim)], seeds[dim])] - wanted)
+        how = session.native_operators, session.threads
+        differences.append(Difference(case, *how, error, scale, repeats=True))
+    return differences
 
 
 def _largest(difference: Array) -> float:

@@ -27,6 +27,17 @@ def ours(model: onnx.ModelProto, *op_types: str) -> list[onnx.NodeProto]:
     return [node for node in nodes if not op_types or node.op_type in op_types]
 
 
+def strip_prefix(model: onnx.ModelProto, prefix: str) -> None:
+    """Take what a module that was wrapped is called in the wrapper off the names of weights."""
+    taken = {value.name for value in model.graph.input}
+    taken |= {name for node in model.graph.node for name in node.output}
+    for tensor in model.graph.initializer:
+        short = tensor.name.removeprefix(prefix)
+        if short not in taken:
+            _rename(model, tensor.name, short)
+            tensor.name = short
+
+
 def merge_duplicates(model: onnx.ModelProto) -> None:
     """Keep one of several nodes of our domain that compute the same thing.
 
@@ -128,6 +139,21 @@ def accept_in_degree(model: onnx.ModelProto) -> None:
         model.graph.input.append(declared)
 
 
+def table_sizes(model: onnx.ModelProto) -> dict[str, int]:
+    """Return, for inputs that are ids, how many rows the tables have that they are looked up in."""
+    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    source = {value.name: value.name for value in model.graph.input}
+    sizes: dict[str, int] = {}
+    for node in model.graph.node:
+        if node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze") and node.input[0] in source:
+            source[node.output[0]] = source[node.input[0]]
+        if node.op_type == "Gather" and node.input[0] in shapes and node.input[1] in source:
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
+            rows, ids = shapes[node.input[0]][axis], source[node.input[1]]
+            sizes[ids] = min(rows, sizes.get(ids, rows))
+    return sizes
+
+
 def attach_bodies(model: onnx.ModelProto) -> None:
     """Give every node of our domain its function body."""
     bodies = {}
@@ -136,6 +162,8 @@ def attach_bodies(model: onnx.ModelProto) -> None:
         node.overload = body.overload
         bodies[body.name, body.overload] = body
     model.functions.extend(bodies.values())
+    if bodies and DOMAIN not in {entry.domain for entry in model.opset_import}:
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
 
 
 def check_safe(model: onnx.ModelProto) -> None:
@@ -165,15 +193,16 @@ def count_hops(model: onnx.ModelProto) -> int | None:
     the graph (a pooling, a norm over all nodes), and whatever uses it sees everything.
     """
     per_node, ends = _tensors_with(model, "num_nodes"), _ends_of_edges(model)
-    summaries = _known_shapes(model) - per_node
+    known = _known_shapes(model)
     depth: dict[str, int] = {}
     for node in model.graph.node:
         is_ours = node.domain == DOMAIN
         follows = node.op_type == "Gather" and node.input[1] in ends
-        if not is_ours and not follows and node.op_type not in ("Shape", "Size"):
-            reads = any(name in per_node for name in node.input)
-            if reads and any(name in summaries for name in node.output):
+        if node.op_type not in ("Shape", "Size") and any(name in per_node for name in node.input):
+            if not is_ours and not follows and (known - per_node).intersection(node.output):
                 return None
+            # what has no known shape may have a node dimension
+            per_node |= set(node.output) - known
         if is_ours and node.op_type in AGGREGATIONS:
             follows = node.input[0] not in ends  # pairs belong to their destination already
         stay = _NOT_OF_SOURCES.get(node.op_type, ()) if is_ours else ()
@@ -199,7 +228,13 @@ def _ends_of_edges(model: onnx.ModelProto) -> set[str]:
 
 
 def _known_shapes(model: onnx.ModelProto) -> set[str]:
-    return {v.name for v in _value_infos(model) if v.type.tensor_type.HasField("shape")}
+    """Return the values of whose shape every size is known, as a number or by name."""
+    return {
+        value.name
+        for value in _value_infos(model)
+        if value.type.tensor_type.HasField("shape")
+        and all(d.WhichOneof("value") for d in value.type.tensor_type.shape.dim)
+    }
 
 
 def _tensors_with(model: onnx.ModelProto, dim: str) -> set[str]:

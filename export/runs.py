@@ -1,14 +1,16 @@
 """Export a training run."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ..distill import Run, load_run
+from ..distill import Architecture, Run, load_run
 from ..serve import Bundle
-from .errors import ExportError
 from .exporter import About, export
+from .flattening import Nested
 
 _EXAMPLE_NODES, _EXAMPLE_EDGES = 5, 9
 
@@ -33,11 +35,6 @@ def export_run(
         ExportError: See `export`.
     """
     run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
-    if {"num_relations", "edge_types"} & run.architecture.arguments.keys():
-        raise ExportError(
-            f"{run.architecture.name} works on relations or types of nodes, for which the export "
-            "has no operator yet; such a network runs in torch"
-        )
     about = About(
         architecture=run.architecture.model_dump(),
         class_names=run.class_names,
@@ -45,8 +42,35 @@ def export_run(
         accuracy=run.accuracy,
         provenance=run.provenance,
     )
-    # sizes stay dynamic: any example of the right width will do
-    example = {"x": torch.ones(_EXAMPLE_NODES, run.architecture.in_channels)}
-    if run.architecture.name != "MLP":
-        example["edge_index"] = torch.zeros(2, _EXAMPLE_EDGES, dtype=torch.int64)
+    example = example_of(run.architecture)
     return export(run.module, example, path, lowering=lowering, graph=graph, about=about)
+
+
+def example_of(architecture: Architecture) -> dict[str, Nested]:
+    """Return inputs of the right types and widths; sizes stay dynamic, so any will do."""
+    facts, width = architecture.arguments, architecture.in_channels
+    if "edge_types" in facts:
+        return _typed_example(facts["widths"], facts["num_nodes"], facts["edge_types"])
+    ids = torch.zeros(_EXAMPLE_NODES, dtype=torch.int64)
+    example: dict[str, Nested] = {"x": ids if facts.get("featureless") else _features(width)}
+    if architecture.name != "MLP":
+        example["edge_index"] = _edges()
+    if "num_relations" in facts:
+        example["edge_type"] = torch.zeros(_EXAMPLE_EDGES, dtype=torch.int64)
+    return example
+
+
+def _typed_example(
+    widths: Mapping[str, int], num_nodes: Mapping[str, int], edge_types: Sequence[Sequence[str]]
+) -> dict[str, Nested]:
+    ids = torch.zeros(_EXAMPLE_NODES, dtype=torch.int64)
+    x = {kind: _features(width) for kind, width in widths.items()} | dict.fromkeys(num_nodes, ids)
+    return {"x": x, "edge_index": {tuple(kind): _edges() for kind in edge_types}}
+
+
+def _features(width: int) -> Tensor:
+    return torch.ones(_EXAMPLE_NODES, width)
+
+
+def _edges() -> Tensor:
+    return torch.zeros(2, _EXAMPLE_EDGES, dtype=torch.int64)

@@ -34,6 +34,8 @@ def bundle(
     if session.bundle.manifest.graph == "none":
         feeds.pop("edge_index", None)
     elif prepared:
+        if session.bundle.manifest.graph == "typed":
+            raise ValueError("graphs of several types are not sorted beforehand")
         feeds["edge_index"] = session.prepare(feeds["edge_index"], len(feeds["x"]))
     return lambda: session(feeds)
 
@@ -48,11 +50,13 @@ def pyg(inputs: Mapping[str, Any], threads: int, *, path: str) -> Call:
     """
     import torch
 
+    from ..serve import Bundle
+    from .parity import nested
     from .rebuilding import rebuild
 
     torch.set_num_threads(threads)
     module = rebuild(path)
-    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    tensors = nested(Bundle.load(path), {n: torch.from_numpy(v) for n, v in inputs.items()})
     if module.__class__.__name__ == "MLP":
         tensors.pop("edge_index", None)
 

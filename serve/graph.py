@@ -90,26 +90,32 @@ def in_degree(
     return (others + own).astype(np.float32)
 
 
-def check_edge_index(value: ArrayLike) -> NDArray[np.int64]:
+def check_edge_index(value: ArrayLike, name: str = "edge_index") -> NDArray[np.int64]:
     """Return an edge list as a contiguous [2, num_edges] int64 array."""
     edges = np.asarray(value)
     if edges.dtype not in (np.int64, np.int32):
-        raise InputError(f"edge_index must be int64 or int32, got {edges.dtype}")
+        raise InputError(f"{name} must be int64 or int32, got {edges.dtype}")
     if edges.ndim != 2 or edges.shape[0] != 2:
-        raise InputError(f"edge_index must have shape [2, num_edges], got {list(edges.shape)}")
+        raise InputError(f"{name} must have shape [2, num_edges], got {list(edges.shape)}")
     return np.ascontiguousarray(edges, dtype=np.int64)
 
 
 def check_ids(edges: NDArray[np.int64], num_nodes: int) -> None:
     """Raise InputError naming the first edge with an id outside [0, num_nodes)."""
-    if edges.size == 0 or (edges.min() >= 0 and edges.max() < num_nodes):
+    check_ends(edges, (num_nodes, num_nodes))
+
+
+def check_ends(edges: NDArray[np.int64], sizes: tuple[int, int], name: str = "") -> None:
+    """Raise InputError naming the first edge with an end outside [0, size)."""
+    limits = np.array(sizes).reshape(2, 1)
+    if edges.size == 0 or (edges.min() >= 0 and (edges.max(axis=1) < limits[:, 0]).all()):
         return
-    edge = int(((edges < 0) | (edges >= num_nodes)).any(axis=0).argmax())
-    pair = edges[:, edge]
-    role = 0 if not 0 <= pair[0] < num_nodes else 1
+    wrong = (edges < 0) | (edges >= limits)
+    edge = int(wrong.any(axis=0).argmax())
+    role = int(wrong[:, edge].argmax())
     raise InputError(
-        f"edge {edge} names {('source', 'destination')[role]} {pair[role]}, "
-        f"ids must lie in [0, {num_nodes})"
+        f"edge {edge}{name and f' of {name}'} names {('source', 'destination')[role]} "
+        f"{edges[role, edge]}, ids must lie in [0, {sizes[role]})"
     )
 
 

@@ -12,7 +12,7 @@ FORMAT = 1
 DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
 
 # the arrays that stand for a graph, by the form it is given in
-GRAPH_INPUTS = {"edge_index": ("edge_index",), "csr": ("rowptr", "col"), "none": ()}
+GRAPH_INPUTS = {"edge_index": ("edge_index",), "csr": ("rowptr", "col"), "typed": (), "none": ()}
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,19 @@ class TensorSpec:
         name: Its name in the ONNX file.
         dtype: NumPy's name of its type.
         shape: Sizes; a string is a dimension whose size may differ from call to call.
+        argument: The dictionary by type that it is an entry of, "x_dict"; None where it is none.
+        key: Its key there: a type of nodes, "paper", or of edges, ("author", "writes", "paper").
+        ends: Of an edge list between types: the dimensions that sources and destinations count in.
+        below: Of ids that a table in the model has a row for: the number of its rows.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    argument: str | None = None
+    key: str | tuple[str, ...] | None = None
+    ends: tuple[str, str] | None = None
+    below: int | None = None
 
     def __post_init__(self) -> None:
         if not self.name or self.dtype not in DTYPES:
@@ -45,7 +53,16 @@ class TensorSpec:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
         """Read what `asdict` wrote."""
-        return cls(str(value["name"]), str(value["dtype"]), tuple(value["shape"]))
+        key, ends = value.get("key"), value.get("ends")
+        return cls(
+            str(value["name"]),
+            str(value["dtype"]),
+            tuple(value["shape"]),
+            value.get("argument"),
+            tuple(key) if isinstance(key, list) else key,
+            None if ends is None else (ends[0], ends[1]),
+            value.get("below"),
+        )
 
 
 def _is_negative(dim: int | str) -> bool:
@@ -77,7 +94,8 @@ class Manifest:
         task: What the output means, "node-classification".
         architecture: Name and arguments of the network, where it is one that graphstill can
         rebuild.
-        graph: Form of the graph: "edge_index", "csr", or "none" for a model without one.
+        graph: Form of the graph: "edge_index", "csr", "typed" for an edge list of each type of
+            edges, or "none" for a model without one.
         lowering: How aggregation was lowered, "fused".
         hops: How far an answer looks, in edges; None where it looks at the whole graph.
         in_degree: Whether the model normalises by degree and takes an optional `in_degree`.
@@ -131,6 +149,10 @@ class Manifest:
         missing = set(GRAPH_INPUTS[self.graph]) - {spec.name for spec in self.inputs}
         if missing:
             raise BundleError(f"the manifest lists no input {', '.join(sorted(missing))}")
+        sizes = {dim for spec in self.inputs for dim in spec.shape}
+        for spec in self.inputs:
+            if not set(spec.ends or ()) <= sizes:
+                raise BundleError(f"{spec.name} counts in {spec.ends}, which no input has")
         if "model.onnx" not in self.files:
             raise BundleError("the manifest lists no model.onnx")
 

@@ -6,15 +6,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from . import native as native_library
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
-from .graph import Graph, check_csr, check_edge_index, check_ids, in_degree
-from .manifest import GRAPH_INPUTS, Manifest, TensorSpec
+from .graph import Graph, check_csr, check_ids, in_degree
+from .inputs import check_finite, check_range, entries, fit, num_nodes_of, with_graph
+from .manifest import TensorSpec
 
 CPU = "CPUExecutionProvider"
 Array = NDArray[Any]
@@ -105,7 +105,8 @@ class Session:
             inputs: Inputs by name.
             named: The same, as keywords. A graph is given as edge_index, as a `Graph` from
                 `prepare` under any name, or, to a model exported with graph="csr", as rowptr and
-                col. What belongs to an edge follows the order of the edges given.
+                col. What belongs to an edge follows the order of the edges given. Inputs by type of
+                nodes or edges may also be given as the module takes them, as dictionaries by type.
 
         Returns:
             Outputs by name.
@@ -121,17 +122,33 @@ class Session:
         names = [output.name for output in self.bundle.manifest.outputs]
         return dict(zip(names, values, strict=True))
 
+    def flat(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return inputs by their names in the file, where some are given as dictionaries by type.
+
+        Raises:
+            InputError: If a dictionary is given for what is none, or has a key that the model has
+                not.
+        """
+        return {
+            name: entry
+            for argument, value in inputs.items()
+            for name, entry in entries(self.inputs, argument, value)
+        }
+
     def _feeds(self, given: dict[str, Any]) -> dict[str, Array]:
+        given = self.flat(given)
         graphs = [name for name, value in given.items() if isinstance(value, Graph)]
+        if graphs and self.bundle.manifest.graph == "typed":
+            raise InputError(f"{graphs[0]} must be an edge list; a Graph has one type of nodes")
         if len(graphs) > 1:
             raise InputError(f"one graph is enough, got {', '.join(graphs)}")
         graph = given.pop(graphs[0]) if graphs else None
         manifest = self.bundle.manifest
-        num_nodes = _num_nodes(manifest.inputs, given)
+        num_nodes = num_nodes_of(manifest.inputs, given)
         if manifest.graph == "csr" and "edge_index" in given:
             graph = self.prepare(given.pop("edge_index"), num_nodes)
         if graph is not None:
-            given = _with_graph(manifest, given, graph, num_nodes)
+            given = with_graph(manifest, given, graph, num_nodes)
         feeds = self._checked(given)
         if graph is None:
             self._check_graph(feeds, num_nodes)
@@ -148,15 +165,17 @@ class Session:
             raise InputError(f"inputs must be {', '.join(specs)}: {', '.join(wrong)}")
         feeds, sizes = {}, dict[str, int]()
         for name, spec in specs.items():
-            feeds[name] = _fit(spec, given[name], sizes)
+            feeds[name] = fit(spec, given[name], sizes)
+        for spec in specs.values():
+            check_range(spec, feeds[spec.name], sizes)
         if "in_degree" in given:
             spec = TensorSpec("in_degree", "float32", ("num_nodes",))
-            feeds["in_degree"] = _fit(spec, given["in_degree"], sizes)
+            feeds["in_degree"] = fit(spec, given["in_degree"], sizes)
         for dim, limit in self.bundle.manifest.limits.items():
             if sizes.get(dim, 0) > limit:
                 raise InputError(f"{dim} may be at most {limit}, got {sizes[dim]}")
         if self._validate:
-            _check_finite(feeds)
+            check_finite(feeds)
         return feeds
 
     def _check_graph(self, feeds: dict[str, Array], num_nodes: int) -> None:
@@ -166,68 +185,6 @@ class Session:
             check_csr(feeds["rowptr"], feeds["col"], num_nodes)
         elif form == "edge_index" and not self.native_operators:
             check_ids(feeds["edge_index"], num_nodes)
-
-
-def _num_nodes(specs: Sequence[TensorSpec], given: Mapping[str, Any]) -> int:
-    """Return the size of the inputs' num_nodes dimension."""
-    for spec in specs:
-        if "num_nodes" in spec.shape and spec.name in given:
-            value = np.asarray(given[spec.name])
-            axis = spec.shape.index("num_nodes")
-            if value.ndim > axis:
-                return value.shape[axis]
-    return 0
-
-
-def _with_graph(
-    manifest: Manifest, given: dict[str, Any], graph: Graph, num_nodes: int
-) -> dict[str, Any]:
-    """Return the inputs with the graph's arrays added, and edge inputs in the graph's order."""
-    if graph.num_nodes != num_nodes:
-        raise InputError(f"the graph has {graph.num_nodes} nodes, x has {num_nodes}")
-    arrays = {name: getattr(graph, name) for name in GRAPH_INPUTS[manifest.graph]}
-    if given.keys() & arrays.keys():
-        raise InputError(f"a graph stands for {', '.join(arrays)}: give one or the other")
-    per_edge = {}
-    for spec in manifest.inputs:
-        if spec.shape[:1] == ("num_edges",) and spec.name in given:
-            value = np.asarray(given[spec.name])
-            if value.shape[:1] != graph.perm.shape:
-                raise InputError(
-                    f"{spec.name} must have shape [{len(graph.perm)}, …], one for each edge, "
-                    f"got {list(value.shape)}"
-                )
-            per_edge[spec.name] = value[graph.perm]
-    return {**given, **per_edge, **arrays}
-
-
-def _fit(spec: TensorSpec, value: Any, sizes: dict[str, int]) -> Array:
-    """Return one input as an array, checking type and shape and remembering dynamic sizes."""
-    if spec.name == "edge_index":
-        array: Array = check_edge_index(value)
-    else:
-        array = np.asarray(value)
-        if array.dtype != np.dtype(spec.dtype):
-            raise InputError(
-                f"{spec.name} must be {spec.dtype}, got {array.dtype}; "
-                f"convert it: {spec.name}.astype(numpy.{spec.dtype})"
-            )
-    expected = [sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in spec.shape]
-    fits = array.ndim == len(expected) and all(
-        isinstance(dim, str) or dim == size for dim, size in zip(expected, array.shape, strict=True)
-    )
-    if not fits:
-        shape = ", ".join(map(str, expected))
-        raise InputError(f"{spec.name} must have shape [{shape}], got {list(array.shape)}")
-    sizes |= {d: n for d, n in zip(spec.shape, array.shape, strict=True) if isinstance(d, str)}
-    return np.ascontiguousarray(array)
-
-
-def _check_finite(feeds: Mapping[str, Array]) -> None:
-    for name, array in feeds.items():
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            at = np.unravel_index(int((~np.isfinite(array)).argmax()), array.shape)
-            raise InputError(f"{name}[{', '.join(map(str, at))}] is {array[at]}")
 
 
 def _explained(error: Exception) -> Exception:

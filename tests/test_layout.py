@@ -44,9 +44,9 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 
 PUBLIC = {
-    "kernels": "CSRGraph GATConv GATv2Conv GCN2Conv GCNConv GINConv RGCNConv RelationalGraph "
-    "Report SAGEConv SGConv TransformerConv accelerate dot_attention edge_l1 edge_softmax gat "
-    "gatv2 gcn_norm rgcn sddmm sign spmm spmm_int8 with_triton_kernels",
+    "kernels": "CSRGraph GATConv GATv2Conv GCN2Conv GCNConv GINConv GraphConv HGTConv "
+    "RGCNConv RelationalGraph Report SAGEConv SGConv TransformerConv accelerate dot_attention "
+    "edge_l1 edge_softmax gat gatv2 gcn_norm rgcn sddmm sign spmm spmm_int8 with_triton_kernels",
     "distill": "Absorbed Architecture BatchSettings DataError DistillSettings Distiller "
     "HeteroNodeData Int8Simulation LogitKD NeighborLoader NeighborSampler NodeData "
     "Objective Observed OnlineSettings Pass Peer Pruned RelationalData Result Role Run "

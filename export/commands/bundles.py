@@ -121,6 +121,9 @@ def _print_check(bundle: Path, found: "CheckReport") -> None:
     lines = [f"C++ operators: {native_state()}"]
     verdict = "all cases pass" if parity.ok else f"{len(parity.failures)} cases FAILED"
     lines.append(f"{verdict}, largest error {parity.max_abs_error:.1e}")
+    lines += [
+        f"not compared: {case}, PyG itself says {why}" for case, why in parity.refused.items()
+    ]
     lines += [f"lint: {finding}" for finding in found.lint.findings] or ["lint: nothing found"]
     if labels is None:
         lines.append(f"real labels: not measured, {found.labels_note}")

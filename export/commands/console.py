@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,8 +129,11 @@ def load_data(name: str, root: Path | None, seed: int, inductive: float = 0.0) -
 
 def load_inputs(
     data: str | None, root: Path | None, seed: int
-) -> tuple["dict[str, np.ndarray] | None", "np.ndarray | None", "np.ndarray | None"]:
-    """Return a call's inputs, and classes and test nodes where the data has them."""
+) -> tuple[dict[str, Any] | None, "np.ndarray | None", "np.ndarray | None"]:
+    """Return a call's inputs, and classes and test nodes where the data has them.
+
+    Inputs are arrays, or dictionaries of arrays by type of nodes or edges.
+    """
     if data is None:
         return None, None, None
     if data.endswith(".npz"):
@@ -139,9 +142,18 @@ def load_inputs(
         with np.load(data, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}, None, None
     loaded = load_data(data, root, seed)
-    inputs = {"x": loaded.x.numpy(), "edge_index": loaded.edge_index.numpy()}
+    inputs = {"x": as_arrays(loaded.x), "edge_index": as_arrays(loaded.edge_index)}
+    if (edge_type := getattr(loaded, "edge_type", None)) is not None:
+        inputs["edge_type"] = edge_type.numpy()
     labels = loaded.y.numpy() if loaded.y.dim() == 1 else None
     return inputs, labels, loaded.split.test.numpy()
+
+
+def as_arrays(value: Any) -> Any:
+    """Return a tensor, or a dictionary of tensors by type, as arrays."""
+    if isinstance(value, Mapping):
+        return {key: tensor.numpy() for key, tensor in value.items()}
+    return value.numpy()
 
 
 def imported(path: str) -> Any:

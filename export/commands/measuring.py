@@ -74,6 +74,7 @@ def bench(
         inputs, labels, nodes = load_inputs(data, root, split_seed)
         if inputs is None:
             inputs = benches.random_inputs(first, num_nodes, num_edges)
+        inputs = Session(first).flat(inputs)
         facts = {
             "data": data or f"random graph, {num_nodes} nodes, {num_edges} edges",
             "quality": benches.quality(bundles, inputs, labels, nodes),

@@ -30,6 +30,8 @@ def relational(**settings: Any) -> torch.nn.Module:
 LAYERS: dict[str, tuple[torch.nn.Module, dict[str, Tensor]]] = {
     "SAGE max": (pyg.SAGEConv(12, 5, aggr="max"), {}),
     "SAGE min, pooling": (pyg.SAGEConv(12, 20, aggr="min", project=True, normalize=True), {}),
+    "Graph": (pyg.GraphConv(12, 5), {"edge_weight": torch.rand(17)}),
+    "Graph mean": (pyg.GraphConv(12, 20, aggr="mean"), {"edge_weight": torch.rand(17)}),
     "GATv2": (pyg.GATv2Conv(12, 4, heads=3), {}),
     "GATv2, one": (
         pyg.GATv2Conv(12, 5, concat=False, add_self_loops=False, share_weights=True, residual=True),

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 
-from graphstill.distill import Architecture, TrainSettings, digits, train
+from graphstill.distill import Architecture, Run, TrainSettings, build, digits, train
+from graphstill.export import check_parity, rebuild
 from graphstill.export.runs import export_run
 from graphstill.serve import Session
 
@@ -25,3 +28,22 @@ def test_a_card_names_the_metric(tmp_path: Path) -> None:
     answers = Session(bundle)(x=data.x.numpy(), edge_index=data.edge_index.numpy())["logits"]
     wanted = run.module(data.x, data.graph).detach()
     torch.testing.assert_close(torch.from_numpy(answers), wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("more", [{}, {"featureless": True, "num_bases": 2}])
+def test_a_run_with_relations(more: dict[str, Any], tmp_path: Path) -> None:
+    architecture = Architecture(
+        name="RGCN",
+        in_channels=12,
+        hidden_channels=8,
+        num_layers=2,
+        out_channels=3,
+        arguments={"num_relations": 4, **more},
+    )
+    module = build(architecture).eval()
+    run = Run(module=module, architecture=architecture, accuracy={}, provenance={})
+    bundle = export_run(run, tmp_path / "b")
+    assert [spec.name for spec in bundle.manifest.inputs] == ["x", "edge_index", "edge_type"]
+    assert (bundle.manifest.hops, bundle.manifest.inputs[0].below) == (2, 12 if more else None)
+    report = check_parity(rebuild(bundle), bundle)
+    assert report.ok, report.failures

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_geometric import nn as pyg
 
-from cases import GRAPHS, graphs, weighted_sum
+from cases import GRAPHS, assert_close, graphs, weighted_sum
 from graphstill import kernels
 from graphstill.kernels import CSRGraph, RelationalGraph
 
@@ -51,11 +51,14 @@ LAYERS: dict[str, Make] = {
     "SAGE min": lambda m: m.SAGEConv(5, 12, aggr="min"),
     "SG narrowing": lambda m: m.SGConv(12, 5, K=3),
     "SG widening": lambda m: m.SGConv(5, 12, K=2, add_self_loops=False),
+    "Graph narrowing": lambda m: m.GraphConv(12, 5),
+    "Graph widening, mean": lambda m: m.GraphConv(5, 12, aggr="mean", bias=False),
+    "Graph max": lambda m: m.GraphConv(12, 5, aggr="max"),
     "GCN2": lambda m: m.GCN2Conv(12, 0.1, 0.5, 3),
     "GCN2 two weights": lambda m: m.GCN2Conv(12, 0.2, 0.5, 1, shared_weights=False),
     "GCN2 without norm": lambda m: m.GCN2Conv(12, 0.2, normalize=False, add_self_loops=False),
 }
-WEIGHTED = [name for name in LAYERS if name.startswith("GCN")]
+WEIGHTED = [name for name in LAYERS if name.startswith(("GCN", "Graph"))]
 
 
 def width_of(layer: torch.nn.Module) -> int:
@@ -450,3 +453,50 @@ def test_a_subclass_of_a_known_layer_is_kept() -> None:
 def test_a_convolution_alone_cannot_be_swapped_in_place() -> None:
     report = kernels.accelerate(pyg.GCNConv(2, 2))
     assert "itself" in report.kept[""]
+
+
+def test_hgt_is_pygs() -> None:
+    x, edges = heterogeneous_inputs()
+    edges = {**edges, ("paper", "by", "author"): torch.zeros(2, 0, dtype=torch.long)}
+    widths, metadata = {"author": 3, "paper": 8}, (["author", "paper"], list(edges))
+    x = {"author": x["author"], "paper": torch.randn(9, 8)}
+    layers = [m.HGTConv(widths, 8, metadata, heads=2) for m in (pyg, kernels)]
+    for parameter in layers[0].parameters():
+        torch.nn.init.normal_(parameter)
+    layers[1].load_state_dict(layers[0].state_dict())
+    graphs: list[Any] = [edges, edges]
+    graphs.append(
+        {
+            k: CSRGraph.from_edge_index(e, size=(len(x[k[0]]), len(x[k[2]])))
+            for k, e in edges.items()
+        }
+    )
+    for dtype in (torch.float64, torch.float32):
+        results = []
+        for layer, graph in zip([*layers, layers[1]], graphs, strict=True):
+            layer.to(dtype).zero_grad()
+            leaves = {kind: h.to(dtype).requires_grad_() for kind, h in x.items()}
+            out = layer(leaves, graph)
+            torch.stack([weighted_sum(h) for h in out.values()]).sum().backward()
+            found = {kind: h.detach() for kind, h in out.items()}
+            found |= {f"d {kind}": h.grad for kind, h in leaves.items()}
+            grads = {name: p.grad for name, p in layer.named_parameters()}
+            results.append(found | {n: g.clone() for n, g in grads.items() if g is not None})
+        for got in results[1:]:
+            assert got.keys() == results[0].keys()
+            for name, wanted in results[0].items():
+                assert_close(got[name], wanted, dtype)
+
+
+def test_hgt_is_swapped_with_its_parameters() -> None:
+    x, edges = heterogeneous_inputs()
+    module = torch.nn.ModuleDict(
+        {"conv": pyg.HGTConv({"author": 3, "paper": 5}, 4, (list(x), list(edges)))}
+    )
+    wanted, parameters = module["conv"](x, edges), dict(module.named_parameters())
+    assert kernels.accelerate(module).swapped == {"conv": "HGTConv"}
+    assert all(parameters[name] is p for name, p in module.named_parameters())
+    for kind, value in module["conv"](x, edges).items():
+        torch.testing.assert_close(value, wanted[kind])
+    lazy = torch.nn.ModuleDict({"conv": pyg.HGTConv(-1, 4, (list(x), list(edges)))})
+    assert "lazy" in kernels.accelerate(lazy).kept["conv"]

@@ -65,6 +65,7 @@ LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "SAGE": lambda: kernels.SAGEConv(8, 4),
     "SAGE max": lambda: kernels.SAGEConv(8, 4, aggr="max"),
     "GIN": lambda: kernels.GINConv(torch.nn.Linear(8, 4)),
+    "Graph": lambda: kernels.GraphConv(8, 4),
     "SG": lambda: kernels.SGConv(8, 4, K=2),
     "GAT": lambda: kernels.GATConv(8, 4, heads=2),
     "GATv2": lambda: kernels.GATv2Conv(8, 4, heads=2),
