@@ -6,6 +6,7 @@ bundle as check.json and check.md, and the manifest vouches for both.
 """
 
 import copy
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from ..distill import NodeData, accuracies, load
 from ..serve import Bundle, Session
 from .lint import LintReport, lint
 from .parity import TOLERANCE, ParityReport, check_parity
+from .real_inputs import as_arrays, inputs_of
 
 # nodes between two classes may fall to either side when sums are added in another order
 AGREEMENT = 0.999
@@ -159,10 +161,9 @@ def data_of(
 
 
 def _on_labels(bundle: Bundle, module: torch.nn.Module, data: NodeData) -> Labels:
-    inputs = {"x": data.x}
-    if bundle.manifest.graph != "none":
-        inputs["edge_index"] = data.edge_index
-    answers = next(iter(Session(bundle)({n: t.numpy() for n, t in inputs.items()}).values()))
+    inputs = inputs_of(data)
+    given = inputs if bundle.manifest.graph != "none" else {"x": inputs["x"]}
+    answers = next(iter(Session(bundle)(as_arrays(given)).values()))
     got, expected = torch.from_numpy(answers), _in_torch(module, inputs)
     same_split = bundle.manifest.provenance.get("split") == data.split_name
     several = data.y.dim() == 2  # labels, each answered by a sign
@@ -177,9 +178,10 @@ def _on_labels(bundle: Bundle, module: torch.nn.Module, data: NodeData) -> Label
     )
 
 
-def _in_torch(module: torch.nn.Module, inputs: dict[str, Tensor]) -> Tensor:
+def _in_torch(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor:
+    known = inspect.signature(module.forward).parameters
     with torch.no_grad():
-        answer = copy.deepcopy(module).eval()(**inputs)
+        answer = copy.deepcopy(module).eval()(**{n: v for n, v in inputs.items() if n in known})
     if isinstance(answer, Mapping):
         answer = list(answer.values())
     return answer if isinstance(answer, Tensor) else answer[0]

@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -141,19 +141,11 @@ def load_inputs(
 
         with np.load(data, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}, None, None
+    from ..real_inputs import as_arrays, inputs_of
+
     loaded = load_data(data, root, seed)
-    inputs = {"x": as_arrays(loaded.x), "edge_index": as_arrays(loaded.edge_index)}
-    if (edge_type := getattr(loaded, "edge_type", None)) is not None:
-        inputs["edge_type"] = edge_type.numpy()
     labels = loaded.y.numpy() if loaded.y.dim() == 1 else None
-    return inputs, labels, loaded.split.test.numpy()
-
-
-def as_arrays(value: Any) -> Any:
-    """Return a tensor, or a dictionary of tensors by type, as arrays."""
-    if isinstance(value, Mapping):
-        return {key: tensor.numpy() for key, tensor in value.items()}
-    return value.numpy()
+    return as_arrays(inputs_of(loaded)), labels, loaded.split.test.numpy()
 
 
 def imported(path: str) -> Any:
