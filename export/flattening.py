@@ -74,7 +74,7 @@ def flatten(inputs: Mapping[str, Nested]) -> dict[str, Part]:
             name = f"{argument.removesuffix('_dict')}__{label}"
             check_tensor(name, tensor)
             parts[name] = _part(name, tensor, argument, key, nodes, edges)
-    sizes = _sizes(parts)
+    sizes = sizes_of(parts)
     return {n: p if p.dimensions is not None else _matched(n, p, sizes) for n, p in parts.items()}
 
 
@@ -146,7 +146,7 @@ def _part(
     return Part(value, argument, key, {1: count}, ends)
 
 
-def _sizes(parts: Mapping[str, Part]) -> dict[str, int]:
+def sizes_of(parts: Mapping[str, Part]) -> dict[str, int]:
     """Return the size of each dimension."""
     sizes: dict[str, int] = {}
     for name, part in parts.items():

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from .console import (
     print_table,
 )
 
+if TYPE_CHECKING:
+    from ..flattening import Nested
+
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory of `train` or `distill`.")],
@@ -25,17 +28,29 @@ def export(
     graph: Annotated[
         str, typer.Option(help="edge_index, or csr for rowptr and col.")
     ] = "edge_index",
-    lowering: Annotated[str, typer.Option(help="How aggregation is written: fused.")] = "fused",
+    lowering: Annotated[
+        str, typer.Option(help="fused, or baked: the graph of --data is in the model.")
+    ] = "fused",
+    data: Annotated[
+        str | None, typer.Option(help="Data set whose graph is baked in; the run's if not given.")
+    ] = None,
+    root: Root = None,
     as_json: AsJson = False,
 ) -> None:
     """Export a trained network to ONNX as a bundle.
 
     graphstill export runs/student --out bundles/student
+
+    Where the graph never changes it can be in the model, sorted and normalised; a call then gives
+    features for its nodes, and nothing else:
+
+    graphstill export runs/student --out bundles/baked --lowering baked --root data
     """
     with guarded():
         from ..runs import export_run
 
-        bundle = export_run(run, out_dir, graph=graph, lowering=lowering)
+        example = _example(run, data, root) if lowering == "baked" else None
+        bundle = export_run(run, out_dir, graph=graph, lowering=lowering, example=example)
         manifest = bundle.manifest
         if as_json:
             print(manifest.to_json(), end="")
@@ -46,6 +61,21 @@ def export(
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _example(run: Path, data: str | None, root: Path | None) -> "dict[str, Nested]":
+    """Return the inputs of the network on a data set."""
+    import torch
+
+    from ...distill import load_run
+
+    name = data or load_run(run, fused=False).provenance["data"]
+    inputs, _, _ = load_inputs(name, root, 0)
+    return {
+        name: torch.from_numpy(value)
+        for name, value in (inputs or {}).items()
+        if not isinstance(value, dict)
+    }
 
 
 def check(
