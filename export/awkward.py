@@ -22,6 +22,10 @@ USUAL_NODES, USUAL_EDGES = 200, 1500
 def make_cases(bundle: Bundle, seed: int) -> Iterator[tuple[str, dict[str, Array]]]:
     """Yield named inputs that fit a bundle: random features on graphs of every awkward kind."""
     rng = np.random.default_rng(seed)
+    if bundle.manifest.lowering == "baked":  # there is one graph, and its size is given
+        for name in ("usual", "other features"):
+            yield name, fill(bundle, rng, {}, {})
+        return
     if bundle.manifest.graph == "typed":
         graphs = typed_graphs(bundle.manifest.inputs, rng)
     else:

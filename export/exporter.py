@@ -13,13 +13,15 @@ from importlib.metadata import version
 from typing import Any
 
 import onnx
+import safetensors.numpy
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..kernels import accelerate
 from ..serve import Bundle, Manifest, TensorSpec
-from . import passes, pooling
+from . import baking, passes, pooling
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
@@ -30,7 +32,7 @@ from .relational import tidy_splits
 from .translation import translation_table
 
 GRAPH_FORMS = ("edge_index", "csr")
-LOWERINGS = ("fused",)
+LOWERINGS = ("fused", "baked")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ def export(
             nodes and two edges (of each type). Inputs are named after the arguments; dictionaries
             by type of nodes or edges become one input for each type, `x__paper`.
         path: The directory to write; a bundle that is there already is replaced.
-        lowering: "fused", nodes of the `graphstill` domain with function bodies.
+        lowering: "fused", nodes of the `graphstill` domain with function bodies; "baked", the same
+            with everything but `x` fixed to the example's: the graph is in the model, sorted and
+            normalised, and a call gives features for exactly its nodes.
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
         about: What to say of the model in its manifest.
 
@@ -96,6 +100,7 @@ def export(
     typed = any(part.key is not None for part in parts.values())
     if typed and graph == "csr":
         raise ExportError('graph="csr" is for graphs of one type of nodes; leave it out')
+    held = _held(inputs, graph) if lowering == "baked" else {}
     fused = fuse(module)
     with torch.no_grad():
         answers = flat_answers(fused(**inputs), {part.key for part in parts.values() if part.key})
@@ -104,7 +109,9 @@ def export(
     tidy_splits(model)
     passes.merge_duplicates(model)
     passes.drop_unread_outputs(model)
-    has_graph = "edge_index" in inputs
+    has_graph = "edge_index" in inputs and not held
+    if held:
+        baking.bake(model, held, sizes_of(parts))
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model)
@@ -117,16 +124,16 @@ def export(
     )
     counted = passes.normalisations(model)
     # one input could tell whole-graph degrees of one graph, counted in one way
-    takes_degrees = len(counted) == 1 and not typed
+    takes_degrees = len(counted) == 1 and not typed and not held
     if takes_degrees:
         passes.accept_in_degree(model)
     add_self_loops, fill_value = next(iter(counted), (True, 1.0))
     passes.check_safe(model)
     passes.attach_bodies(model)
-    found = _lint(model, parts)
+    found = _lint(model, {} if held else parts)
     # a value of all nodes, or layers that count degrees differently: no one input could tell them
     # the whole graph's
-    whole_graph = bool(counted) and not takes_degrees
+    whole_graph = bool(held) or (bool(counted) and not takes_degrees)
     whole_graph |= any(finding.hazard == "whole-graph" for finding in found)
     described = about or About()
     manifest = Manifest(
@@ -142,7 +149,7 @@ def export(
         fill_value=fill_value,
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
-        limits=dict.fromkeys(_node_counts(parts), 2**31 - 1),
+        limits={} if held else dict.fromkeys(_node_counts(parts), 2**31 - 1),
         warnings=[str(finding) for finding in found if finding.severity != "note"],
         **vars(described),
     )
@@ -153,7 +160,22 @@ def export(
         "weights.safetensors": safetensors.torch.save(_weights(module)),
         "README.md": model_card(manifest).encode(),
     }
+    if held:
+        files[baking.GRAPH_FILE] = safetensors.numpy.save(held)
     return Bundle.write(path, manifest, files)
+
+
+def _held(inputs: Mapping[str, Nested], graph: str) -> dict[str, NDArray[Any]]:
+    """Return what the baked lowering fixes: all inputs but x, as arrays."""
+    plain = {name: t.numpy() for name, t in inputs.items() if isinstance(t, Tensor) and name != "x"}
+    if len(plain) + 1 != len(inputs) or "edge_index" not in plain:
+        raise ExportError(
+            'lowering="baked" needs features x and a graph edge_index of one type of nodes, got '
+            f"{', '.join(inputs)}"
+        )
+    if graph != "edge_index":
+        raise ExportError(f'lowering="baked" holds the graph; graph={graph!r} has no meaning then')
+    return plain
 
 
 def name_inputs(

@@ -18,6 +18,7 @@ import torch
 
 from ..serve import Bundle, NativeLibraryWarning, Session
 from .awkward import Array, fill, make_cases, sparse_graphs, subgraph
+from .baking import held_graph
 from .flattening import flat_answers, nest
 
 TOLERANCE = 1e-4
@@ -120,10 +121,11 @@ def check_parity(
             InstanceNorm does a single node; that case is left out and named in the report.
     """
     reference = copy.deepcopy(module).double().eval()
+    held = held_graph(bundle)
     cases, refused, differences = {}, dict[str, str](), list[Difference]()
     for name, inputs in make_cases(bundle, seed):
         try:
-            cases[name] = inputs, _expected(reference, bundle, inputs)
+            cases[name] = inputs, _expected(reference, bundle, {**inputs, **held})
         except Exception as error:
             if name == "usual":
                 raise

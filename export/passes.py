@@ -231,7 +231,7 @@ def _known_shapes(model: onnx.ModelProto) -> set[str]:
     """Return the values of whose shape every size is known, as a number or by name."""
     return {
         value.name
-        for value in _value_infos(model)
+        for value in value_infos(model)
         if value.type.tensor_type.HasField("shape")
         and all(d.WhichOneof("value") for d in value.type.tensor_type.shape.dim)
     }
@@ -240,12 +240,13 @@ def _known_shapes(model: onnx.ModelProto) -> set[str]:
 def _tensors_with(model: onnx.ModelProto, dim: str) -> set[str]:
     return {
         value.name
-        for value in _value_infos(model)
+        for value in value_infos(model)
         if any(dim in d.dim_param for d in value.type.tensor_type.shape.dim)
     }
 
 
-def _value_infos(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+def value_infos(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+    """Yield what is known of inputs, intermediate values and outputs."""
     yield from model.graph.input
     yield from model.graph.value_info
     yield from model.graph.output

@@ -21,6 +21,7 @@ def export_run(
     *,
     graph: str = "edge_index",
     lowering: str = "fused",
+    example: Mapping[str, Nested] | None = None,
 ) -> Bundle:
     """Export what `distill.train` or `distill.distill` made, with all that is known of it.
 
@@ -29,6 +30,8 @@ def export_run(
         path: The bundle to write.
         graph: See `export`.
         lowering: See `export`.
+        example: Inputs of the network; with lowering="baked" they hold the graph, otherwise any
+            will do and some are made up.
 
     Raises:
         TrainingError: If the directory holds no finished run.
@@ -42,8 +45,8 @@ def export_run(
         accuracy=run.accuracy,
         provenance=run.provenance,
     )
-    example = example_of(run.architecture)
-    return export(run.module, example, path, lowering=lowering, graph=graph, about=about)
+    inputs = example_of(run.architecture) if example is None else example
+    return export(run.module, inputs, path, lowering=lowering, graph=graph, about=about)
 
 
 def example_of(architecture: Architecture) -> dict[str, Nested]:

@@ -22,6 +22,7 @@ from .console import (
 if TYPE_CHECKING:
     from ...serve import Bundle
     from ..checking import CheckReport
+    from ..flattening import Nested
 
 
 def export(
@@ -30,17 +31,29 @@ def export(
     graph: Annotated[
         str, typer.Option(help="edge_index, or csr for rowptr and col.")
     ] = "edge_index",
-    lowering: Annotated[str, typer.Option(help="How aggregation is written: fused.")] = "fused",
+    lowering: Annotated[
+        str, typer.Option(help="fused, or baked: the graph of --data is in the model.")
+    ] = "fused",
+    data: Annotated[
+        str | None, typer.Option(help="Data set whose graph is baked in; the run's if not given.")
+    ] = None,
+    root: Root = None,
     as_json: AsJson = False,
 ) -> None:
     """Export a trained network to ONNX as a bundle.
 
     graphstill export runs/student --out bundles/student
+
+    Where the graph never changes it can be in the model, sorted and normalised; a call then gives
+    features for its nodes, and nothing else:
+
+    graphstill export runs/student --out bundles/baked --lowering baked --root data
     """
     with guarded():
         from ..runs import export_run
 
-        bundle = export_run(run, out_dir, graph=graph, lowering=lowering)
+        example = _example(run, data, root) if lowering == "baked" else None
+        bundle = export_run(run, out_dir, graph=graph, lowering=lowering, example=example)
         manifest = bundle.manifest
         if as_json:
             print(manifest.to_json(), end="")
@@ -53,6 +66,21 @@ def export(
         )
         for warning in manifest.warnings:
             out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _example(run: Path, data: str | None, root: Path | None) -> "dict[str, Nested]":
+    """Return the inputs of the network on a data set."""
+    import torch
+
+    from ...distill import load_run
+
+    name = data or load_run(run, fused=False).provenance["data"]
+    inputs, _, _ = load_inputs(name, root, 0)
+    return {
+        name: torch.from_numpy(value)
+        for name, value in (inputs or {}).items()
+        if not isinstance(value, dict)
+    }
 
 
 def check(
