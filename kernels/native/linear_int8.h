@@ -1,0 +1,267 @@
+// Rows of int8, and products of them with a weight of int8.
+//
+//   quantize_rows   scale[i] = max_f |x[i, f]| / 127,  q[i, f] = round(x[i, f] / scale[i])
+//   linear_int8     out[i, o] = scale[i] · weight_scale[o] · Σ_k q[i, k] · weight[o, k]  +  bias[o]  +  residual[i, o]
+//
+// A row is rounded by its own largest value: what other nodes hold changes nothing in it, so a
+// neighbourhood answers as the whole graph does, and a hub with large sums costs nobody else's
+// accuracy. Sums of integers are exact, so every order of adding gives the same bits.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "simd.h"
+
+namespace graphstill::linear_int8 {
+namespace {
+
+constexpr float kLargest = 127.0f;
+
+// Rounds features of one row; a NaN or an infinity in it makes its scale NaN, and so all that follows.
+inline float quantize_row(const float* x, int64_t features, bool relu, int8_t* q) {
+  Floats largest = {}, broken = {};
+  int64_t f = 0;
+  for (; f + kLanes <= features; f += kLanes) {
+    const Floats value = load(x + f), size = value < 0.0f ? -value : value;
+    const Floats kept = relu ? (value < 0.0f ? Floats{} : value) : size;
+    largest = kept > largest ? kept : largest;
+    broken += value * 0.0f;
+  }
+  float most = 0.0f, wrong = sum(broken);
+  for (int lane = 0; lane < kLanes; ++lane) most = std::max(most, largest[lane]);
+  for (; f < features; ++f) {
+    most = std::max(most, relu ? x[f] : std::fabs(x[f]));
+    wrong += x[f] * 0.0f;
+  }
+  if (!(wrong == 0.0f)) {
+    std::memset(q, 0, features);
+    return std::numeric_limits<float>::quiet_NaN();
+  }
+  const float scale = most > 0.0f ? most / kLargest : 1.0f;
+  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an even integer in the low bits
+  for (f = 0; f + kLanes <= features; f += kLanes) {
+    Floats value = load(x + f);
+    if (relu) value = value < 0.0f ? Floats{} : value;
+    const Floats shifted = value / scale + magic;
+    Ints bits;
+    std::memcpy(&bits, &shifted, sizeof(bits));
+    store(q + f, __builtin_convertvector(bits - 0x4B400000, Bytes));
+  }
+  for (; f < features; ++f) {
+    const float value = relu && x[f] < 0.0f ? 0.0f : x[f];
+    q[f] = (int8_t)std::nearbyint(value / scale);
+  }
+  return scale;
+}
+
+// How one machine multiplies: `kGroup` numbers of a row at a time with the same of `kLanes` outputs.
+
+#if defined(__AVX512BW__)
+// 4 numbers of 8 bits, on processors that have it (VNNI). Those of the weight must be without sign, so
+// they are moved up by 128. Written as text: the build is for any AVX-512, which need not have this.
+struct Dot4 {
+  static constexpr int kGroup = 4, kLanes = 16, kVectors = 4, kOffset = 128;
+  using Number = uint8_t;
+  using Vector = __m512i;
+  static bool usable() { return __builtin_cpu_supports("avx512vnni"); }
+  static GRAPHSTILL_INLINE Vector load(const void* from) { return _mm512_loadu_si512(from); }
+  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(total) : "v"(weight), "m"(*group));
+  }
+};
+struct Dot2 {
+  static constexpr int kGroup = 2, kLanes = 16, kVectors = 4, kOffset = 0;
+  using Number = int16_t;
+  using Vector = __m512i;
+  static GRAPHSTILL_INLINE Vector load(const void* from) { return _mm512_loadu_si512(from); }
+  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+    total = _mm512_add_epi32(total, _mm512_madd_epi16(weight, _mm512_set1_epi32(*group)));
+  }
+};
+#elif defined(__AVX2__)
+struct Dot2 {
+  static constexpr int kGroup = 2, kLanes = 8, kVectors = 2, kOffset = 0;
+  using Number = int16_t;
+  using Vector = __m256i;
+  static GRAPHSTILL_INLINE Vector load(const void* from) {
+    return _mm256_loadu_si256((const __m256i*)from);
+  }
+  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+    total = _mm256_add_epi32(total, _mm256_madd_epi16(weight, _mm256_set1_epi32(*group)));
+  }
+};
+#elif defined(__SSE2__)
+struct Dot2 {
+  static constexpr int kGroup = 2, kLanes = 4, kVectors = 2, kOffset = 0;
+  using Number = int16_t;
+  using Vector = __m128i;
+  static GRAPHSTILL_INLINE Vector load(const void* from) {
+    return _mm_loadu_si128((const __m128i*)from);
+  }
+  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+    total = _mm_add_epi32(total, _mm_madd_epi16(weight, _mm_set1_epi32(*group)));
+  }
+};
+#else
+struct Dot2 {
+  static constexpr int kGroup = 2, kLanes = 4, kVectors = 2, kOffset = 0;
+  using Number = int16_t;
+  typedef int32_t Vector __attribute__((vector_size(16)));
+  static GRAPHSTILL_INLINE Vector load(const void* from) {
+    Vector value;
+    std::memcpy(&value, from, sizeof(value));
+    return value;
+  }
+  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+    int16_t pair[2], pairs[2 * kLanes];
+    std::memcpy(pair, group, sizeof(pair));
+    std::memcpy(pairs, &weight, sizeof(pairs));
+    for (int lane = 0; lane < kLanes; ++lane)
+      total[lane] += pair[0] * pairs[2 * lane] + pair[1] * pairs[2 * lane + 1];
+  }
+};
+#endif
+
+struct Operands {
+  const int8_t* x;            // [N, K]
+  const float* scale;         // [N]
+  const float* weight_scale;  // [O]
+  const float* bias;          // [O]
+  const float* residual;      // [N, O]
+  float* out;                 // [N, O]
+  int64_t rows, inner, outputs;
+};
+
+// The weight as the product reads it: panels of `kWidth` outputs, in each of which come, group after
+// group of K, the numbers of every output. Zeros fill up both.
+template <class Isa>
+class Product {
+ public:
+  Product(const int8_t* weight, int64_t outputs, int64_t inner)
+      : groups_((inner + Isa::kGroup - 1) / Isa::kGroup),
+        panels_((outputs + kWidth - 1) / kWidth),
+        packed_(panels_ * groups_ * kStep, (Number)Isa::kOffset) {
+    for (int64_t o = 0; o < outputs; ++o) {
+      Number* place = packed_.data() + o / kWidth * groups_ * kStep + o % kWidth * Isa::kGroup;
+      for (int64_t k = 0; k < inner; ++k)
+        place[k / Isa::kGroup * kStep + k % Isa::kGroup] = (Number)(weight[k] + Isa::kOffset);
+      weight += inner;
+    }
+  }
+
+  static int64_t tasks(int64_t rows) { return (rows + kBatch - 1) / kBatch; }
+
+  void run(const Operands& o, int64_t task) const {
+    const int64_t begin = task * kBatch, end = std::min(o.rows, begin + kBatch);
+    thread_local std::vector<int32_t> groups, places;
+    int32_t moved[kBatch];  // what the weight's offset adds to each row
+    groups.resize(kBatch * groups_);
+    int64_t nonzero = 0;
+    for (int64_t row = begin; row < end; ++row) {
+      const int8_t* x = o.x + row * o.inner;
+      int32_t total = 0;
+      for (int64_t k = 0; k < o.inner; ++k) total += x[k];
+      moved[row - begin] = Isa::kOffset * total;
+      nonzero += widen(x, o.inner, groups.data() + (row - begin) * groups_);
+    }
+    const int32_t* first = groups.data();
+    if (nonzero * 4 < (end - begin) * groups_) {
+      for (int64_t row = begin; row < end; ++row)
+        sparse_row(o, row, first + (row - begin) * groups_, moved + (row - begin), places);
+      return;
+    }
+    for (int64_t panel = 0; panel < panels_; ++panel) {
+      int64_t row = begin;
+      for (; row + kRows <= end; row += kRows)
+        dense_panel<kRows>(o, row, first + (row - begin) * groups_, moved + (row - begin), panel);
+      for (; row < end; ++row)
+        dense_panel<1>(o, row, first + (row - begin) * groups_, moved + (row - begin), panel);
+    }
+  }
+
+ private:
+  using Number = typename Isa::Number;
+  using Vector = typename Isa::Vector;
+  static constexpr int kWidth = Isa::kVectors * Isa::kLanes;
+  static constexpr int64_t kStep = kWidth * Isa::kGroup;
+  static constexpr int kRows = 6;        // whose sums fit into registers together
+  static constexpr int64_t kBatch = 48;  // rows of a task
+
+  // Writes a row as whole groups; returns how many of them are not all zero.
+  int64_t widen(const int8_t* x, int64_t inner, int32_t* groups) const {
+    Number* numbers = (Number*)groups;
+    for (int64_t k = 0; k < inner; ++k) numbers[k] = x[k];
+    for (int64_t k = inner; k < groups_ * Isa::kGroup; ++k) numbers[k] = 0;
+    int64_t nonzero = 0;
+    for (int64_t g = 0; g < groups_; ++g) nonzero += groups[g] != 0;
+    return nonzero;
+  }
+
+  template <int Rows>
+  void dense_panel(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
+                   int64_t panel) const {
+    const int64_t left = (o.outputs - panel * kWidth + Isa::kLanes - 1) / Isa::kLanes;
+    if (left >= Isa::kVectors) dense_rows<Rows, Isa::kVectors>(o, row, groups, moved, panel);
+    else if (left == 1) dense_rows<Rows, 1>(o, row, groups, moved, panel);
+    else if (left == 2) dense_rows<Rows, 2>(o, row, groups, moved, panel);
+    else dense_rows<Rows, 3>(o, row, groups, moved, panel);
+  }
+
+  template <int Rows, int Vectors>
+  void dense_rows(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
+                  int64_t panel) const {
+    Vector total[Rows][Vectors] = {};
+    const Number* weight = packed_.data() + panel * groups_ * kStep;
+    for (int64_t g = 0; g < groups_; ++g, weight += kStep)
+      for (int v = 0; v < Vectors; ++v) {
+        const Vector w = Isa::load(weight + v * Isa::kLanes * Isa::kGroup);
+        for (int r = 0; r < Rows; ++r) Isa::dot(total[r][v], w, groups + r * groups_ + g);
+      }
+    for (int r = 0; r < Rows; ++r)
+      finish(o, row + r, panel, total[r], Vectors * Isa::kLanes, moved[r]);
+  }
+
+  // Skips what is zero, as most of a bag of words is.
+  void sparse_row(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
+                  std::vector<int32_t>& places) const {
+    places.clear();
+    for (int64_t g = 0; g < groups_; ++g)
+      if (groups[g] != 0) places.push_back((int32_t)g);
+    for (int64_t panel = 0; panel < panels_; ++panel) {
+      Vector total[Isa::kVectors] = {};
+      const Number* weight = packed_.data() + panel * groups_ * kStep;
+      for (const int32_t g : places)
+        for (int v = 0; v < Isa::kVectors; ++v)
+          Isa::dot(total[v], Isa::load(weight + g * kStep + v * Isa::kLanes * Isa::kGroup),
+                   groups + g);
+      finish(o, row, panel, total, kWidth, *moved);
+    }
+  }
+
+  static GRAPHSTILL_INLINE void finish(const Operands& o, int64_t row, int64_t panel,
+                                       const Vector* total, int64_t computed, int32_t moved) {
+    int32_t sums[kWidth];
+    std::memcpy(sums, total, computed * sizeof(int32_t));
+    const int64_t first = panel * kWidth, width = std::min(computed, o.outputs - first);
+    const float scale = o.scale[row];
+    float* out = o.out + row * o.outputs + first;
+    for (int64_t f = 0; f < width; ++f)
+      out[f] = (float)(sums[f] - moved) * (scale * o.weight_scale[first + f]);
+    if (o.bias)
+      for (int64_t f = 0; f < width; ++f) out[f] += o.bias[first + f];
+    if (o.residual)
+      for (int64_t f = 0; f < width; ++f) out[f] += o.residual[row * o.outputs + first + f];
+  }
+
+  int64_t groups_, panels_;
+  std::vector<Number> packed_;
+};
+
+}  // namespace
+}  // namespace graphstill::linear_int8
