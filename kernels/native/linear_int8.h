@@ -43,7 +43,7 @@ inline float quantize_row(const float* x, int64_t features, bool relu, int8_t* q
     std::memset(q, 0, features);
     return std::numeric_limits<float>::quiet_NaN();
   }
-  const float scale = most > 0.0f ? most / kLargest : 1.0f;
+  const float step = most / kLargest, scale = step > 0.0f ? step : 1.0f;
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an even integer in the low bits
   for (f = 0; f + kLanes <= features; f += kLanes) {
     Floats value = load(x + f);
