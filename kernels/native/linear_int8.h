@@ -71,8 +71,9 @@ struct Dot4 {
   using Vector = __m512i;
   static bool usable() { return __builtin_cpu_supports("avx512vnni"); }
   static GRAPHSTILL_INLINE Vector load(const void* from) { return _mm512_loadu_si512(from); }
-  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+  static GRAPHSTILL_INLINE Vector dot(Vector total, Vector weight, const int32_t* group) {
     asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(total) : "v"(weight), "m"(*group));
+    return total;
   }
 };
 struct Dot2 {
@@ -80,8 +81,8 @@ struct Dot2 {
   using Number = int16_t;
   using Vector = __m512i;
   static GRAPHSTILL_INLINE Vector load(const void* from) { return _mm512_loadu_si512(from); }
-  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
-    total = _mm512_add_epi32(total, _mm512_madd_epi16(weight, _mm512_set1_epi32(*group)));
+  static GRAPHSTILL_INLINE Vector dot(Vector total, Vector weight, const int32_t* group) {
+    return _mm512_add_epi32(total, _mm512_madd_epi16(weight, _mm512_set1_epi32(*group)));
   }
 };
 #elif defined(__AVX2__)
@@ -92,8 +93,8 @@ struct Dot2 {
   static GRAPHSTILL_INLINE Vector load(const void* from) {
     return _mm256_loadu_si256((const __m256i*)from);
   }
-  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
-    total = _mm256_add_epi32(total, _mm256_madd_epi16(weight, _mm256_set1_epi32(*group)));
+  static GRAPHSTILL_INLINE Vector dot(Vector total, Vector weight, const int32_t* group) {
+    return _mm256_add_epi32(total, _mm256_madd_epi16(weight, _mm256_set1_epi32(*group)));
   }
 };
 #elif defined(__SSE2__)
@@ -104,26 +105,27 @@ struct Dot2 {
   static GRAPHSTILL_INLINE Vector load(const void* from) {
     return _mm_loadu_si128((const __m128i*)from);
   }
-  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
-    total = _mm_add_epi32(total, _mm_madd_epi16(weight, _mm_set1_epi32(*group)));
+  static GRAPHSTILL_INLINE Vector dot(Vector total, Vector weight, const int32_t* group) {
+    return _mm_add_epi32(total, _mm_madd_epi16(weight, _mm_set1_epi32(*group)));
   }
 };
 #else
 struct Dot2 {
   static constexpr int kGroup = 2, kLanes = 4, kVectors = 2, kOffset = 0;
   using Number = int16_t;
-  typedef int32_t Vector __attribute__((vector_size(16)));
+  typedef int32_t Vector __attribute__((vector_size(16), may_alias));
   static GRAPHSTILL_INLINE Vector load(const void* from) {
     Vector value;
     std::memcpy(&value, from, sizeof(value));
     return value;
   }
-  static GRAPHSTILL_INLINE void dot(Vector& total, Vector weight, const int32_t* group) {
+  static GRAPHSTILL_INLINE Vector dot(Vector total, Vector weight, const int32_t* group) {
     int16_t pair[2], pairs[2 * kLanes];
     std::memcpy(pair, group, sizeof(pair));
     std::memcpy(pairs, &weight, sizeof(pairs));
     for (int lane = 0; lane < kLanes; ++lane)
       total[lane] += pair[0] * pairs[2 * lane] + pair[1] * pairs[2 * lane + 1];
+    return total;
   }
 };
 #endif
@@ -193,6 +195,8 @@ class Product {
   static constexpr int kRows = 6;        // whose sums fit into registers together
   static constexpr int64_t kBatch = 48;  // rows of a task
 
+  // The loops over vectors are unrolled so early that all sums stay in registers.
+
   // Writes a row as whole groups; returns how many of them are not all zero.
   int64_t widen(const int8_t* x, int64_t inner, int32_t* groups) const {
     Number* numbers = (Number*)groups;
@@ -216,15 +220,29 @@ class Product {
   template <int Rows, int Vectors>
   void dense_rows(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
                   int64_t panel) const {
-    Vector total[Rows][Vectors] = {};
+    Vector total[Rows][Vectors];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) total[r][v] = Vector{};
     const Number* weight = packed_.data() + panel * groups_ * kStep;
-    for (int64_t g = 0; g < groups_; ++g, weight += kStep)
+    for (int64_t g = 0; g < groups_; ++g, weight += kStep) {
+#pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) {
         const Vector w = Isa::load(weight + v * Isa::kLanes * Isa::kGroup);
-        for (int r = 0; r < Rows; ++r) Isa::dot(total[r][v], w, groups + r * groups_ + g);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r)
+          total[r][v] = Isa::dot(total[r][v], w, groups + r * groups_ + g);
       }
+    }
+    alignas(64) int32_t sums[Rows][Vectors * Isa::kLanes];
+#pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
-      finish(o, row + r, panel, total[r], Vectors * Isa::kLanes, moved[r]);
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v)
+        *(Vector*)(sums[r] + v * Isa::kLanes) = total[r][v];
+    for (int r = 0; r < Rows; ++r)
+      finish(o, row + r, panel, sums[r], Vectors * Isa::kLanes, moved[r]);
   }
 
   // Skips what is zero, as most of a bag of words is.
@@ -234,20 +252,26 @@ class Product {
     for (int64_t g = 0; g < groups_; ++g)
       if (groups[g] != 0) places.push_back((int32_t)g);
     for (int64_t panel = 0; panel < panels_; ++panel) {
-      Vector total[Isa::kVectors] = {};
+      Vector total[Isa::kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < Isa::kVectors; ++v) total[v] = Vector{};
       const Number* weight = packed_.data() + panel * groups_ * kStep;
-      for (const int32_t g : places)
+      for (const int32_t g : places) {
+#pragma GCC unroll 4
         for (int v = 0; v < Isa::kVectors; ++v)
-          Isa::dot(total[v], Isa::load(weight + g * kStep + v * Isa::kLanes * Isa::kGroup),
-                   groups + g);
-      finish(o, row, panel, total, kWidth, *moved);
+          total[v] = Isa::dot(
+              total[v], Isa::load(weight + g * kStep + v * Isa::kLanes * Isa::kGroup), groups + g);
+      }
+      alignas(64) int32_t sums[kWidth];
+#pragma GCC unroll 4
+      for (int v = 0; v < Isa::kVectors; ++v)
+        *(Vector*)(sums + v * Isa::kLanes) = total[v];
+      finish(o, row, panel, sums, kWidth, *moved);
     }
   }
 
   static GRAPHSTILL_INLINE void finish(const Operands& o, int64_t row, int64_t panel,
-                                       const Vector* total, int64_t computed, int32_t moved) {
-    int32_t sums[kWidth];
-    std::memcpy(sums, total, computed * sizeof(int32_t));
+                                       const int32_t* sums, int64_t computed, int32_t moved) {
     const int64_t first = panel * kWidth, width = std::min(computed, o.outputs - first);
     const float scale = o.scale[row];
     float* out = o.out + row * o.outputs + first;

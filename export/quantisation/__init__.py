@@ -1,0 +1,1 @@
+"""Make an exported model smaller and faster, and show what it costs."""
