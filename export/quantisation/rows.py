@@ -20,13 +20,15 @@ from .weights import Int8Weight, quantise_weight
 
 SCALE = "x_scale"
 
+# narrower rows are in cache as floats too, and are not worth rounding once more
+_WIDE = 64
+
 
 def quantise_rows(
     model: onnx.ModelProto,
     trained: Mapping[str, NDArray[np.generic]],
     *,
     features: bool = False,
-    sums: bool = True,
 ) -> dict[str, Int8Weight]:
     """Let a model's products, and sums over neighbours, run on rows of int8. Changes the model.
 
@@ -34,7 +36,6 @@ def quantise_rows(
         model: A model as `export` writes it.
         trained: What int8.safetensors holds, or nothing.
         features: Whether x itself comes as int8, with the input x_scale [num_nodes] beside it.
-        sums: Whether sums over neighbours run on int8 too.
 
     Returns:
         The weights by the names of the initialisers that they replace.
@@ -48,8 +49,11 @@ def quantise_rows(
     }
     for linear in find_linears(model):
         _replace_linear(model, rows, linear, weights[linear.weight])
-    for node in ours(model, "spmm") if sums else ():
-        _replace_sum(model, rows, node)
+    known = shapes(model)
+    for node in ours(model, "spmm"):
+        width = known.get(node.input[2], ("",))[-1]
+        if rows.has(node.input[2]) or (isinstance(width, int) and width >= _WIDE):
+            _replace_sum(model, rows, node)
     if features:
         _dequantise_for_others(model)
     drop_unread(model)
@@ -69,6 +73,10 @@ class _Rows:
     def take(self, x: str, scale: str) -> None:
         """Say that x is of int8 itself."""
         self._made[x] = (x, scale)
+
+    def has(self, value: str) -> bool:
+        """Return whether a value is there as int8 already."""
+        return value in self._made
 
     def of(self, value: str) -> tuple[str, str]:
         """Return the names of a value's integers and of its rows' scales."""
