@@ -33,7 +33,8 @@ def random_inputs(
     sizes = {"num_nodes": num_nodes, "num_edges": num_edges}
     inputs: dict[str, np.ndarray] = {"edge_index": rng.integers(0, num_nodes, (2, num_edges))}
     for spec in bundle.manifest.inputs:
-        if spec.dtype == "float32":
+        # features of int8 are made of floats, scale and all
+        if spec.dtype in ("float32", "int8") and spec.name != "x_scale":
             shape = [sizes[dim] if isinstance(dim, str) else dim for dim in spec.shape]
             inputs[spec.name] = rng.random(shape, np.float32)
     return inputs

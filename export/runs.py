@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..distill import Run, load_run
+from ..distill.int8 import INT8
 from ..serve import Bundle
 from .errors import ExportError
 from .exporter import About, export
@@ -32,6 +33,7 @@ def export_run(
         TrainingError: If the directory holds no finished run.
         ExportError: See `export`.
     """
+    int8 = None if isinstance(run, Run) else Path(run) / INT8
     run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
     if {"num_relations", "edge_types"} & run.architecture.arguments.keys():
         raise ExportError(
@@ -49,4 +51,9 @@ def export_run(
     example = {"x": torch.ones(_EXAMPLE_NODES, run.architecture.in_channels)}
     if run.architecture.name != "MLP":
         example["edge_index"] = torch.zeros(2, _EXAMPLE_EDGES, dtype=torch.int64)
-    return export(run.module, example, path, lowering=lowering, graph=graph, about=about)
+    bundle = export(run.module, example, path, lowering=lowering, graph=graph, about=about)
+    if int8 is None or not int8.is_file():
+        return bundle
+    # what training rounded its weights to, for `quantise`
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return Bundle.write(path, bundle.manifest, {**files, INT8: int8.read_bytes()})

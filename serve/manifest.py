@@ -69,6 +69,8 @@ class Manifest:
         accuracy: Measured accuracies, fractions in 0–1, by split.
         provenance: Where the weights come from: data, method, teacher, seed, versions.
         limits: Largest sizes a call may have, by dimension.
+        quantisation: How weights and features were made smaller, and what that was measured to
+            cost; None for a bundle as exported.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -93,6 +95,7 @@ class Manifest:
     accuracy: dict[str, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
+    quantisation: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .export.commands import bundles, console, measuring, study, training
+from .export.commands import bundles, console, measuring, quantising, study, training
 
 app = typer.Typer(
     name="graphstill",
-    help="Make graph networks deployable: train, distil, study, export, check, bench, predict.\n\n"
+    help="Make graph networks deployable: train, distil, study, export, check, quantise, bench, predict.\n\n"
     "Start with `graphstill demo --out demo`: the whole road on real data in two minutes.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,6 +24,7 @@ for command in (
     study.results,
     bundles.export,
     bundles.check,
+    quantising.quantise,
     measuring.bench,
     bundles.predict,
 ):
