@@ -96,6 +96,14 @@ def check(
                 highlight=False,
                 soft_wrap=True,
             )
+            if opened.manifest.quantisation is not None:
+                out.print(
+                    f"this bundle is quantised ({opened.manifest.quantisation['mode']}) and answers "
+                    "within that rounding: quantisation.md in it says how often decisions stay; "
+                    "--tolerance sets what passes here",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         if not report.ok:
             raise typer.Exit(1)
 

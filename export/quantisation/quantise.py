@@ -109,7 +109,7 @@ def quantise(
     """
     settings = settings or QuantiseSettings()
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-    manifest, files, counts = _quantised(bundle, evidence, settings)
+    manifest, files, counts = shrink(bundle, evidence, settings)
     with tempfile.TemporaryDirectory() as folder:
         made = Bundle.write(Path(folder) / "quantised", manifest, files)
         before, after = Session(bundle), Session(made)
@@ -141,10 +141,14 @@ def measured_processes(settings: QuantiseSettings) -> int:
     return 2 * (settings.rounds + 1) * len(settings.usable_threads)
 
 
-def _quantised(
+def shrink(
     bundle: Bundle, evidence: Evidence, settings: QuantiseSettings
 ) -> tuple[Manifest, dict[str, bytes], dict[str, int]]:
-    """Return manifest and files of the quantised bundle, and where its weights come from."""
+    """Return manifest and files of a quantised bundle, and how many weights training rounded.
+
+    Raises:
+        ExportError: If the bundle is quantised already, or has nothing to quantise.
+    """
     manifest = bundle.manifest
     if manifest.quantisation is not None:
         raise ExportError(
@@ -284,15 +288,17 @@ def _described(manifest: Manifest, report: QuantisationReport) -> dict[str, Any]
 
 def _refusal(report: QuantisationReport) -> str:
     quality = report.quality
-    worst = min((*quality.by_in_degree, *quality.by_class), key=lambda share: share.agreement)
+    parts = [(f"in-degree {share.of}", share) for share in quality.by_in_degree]
+    parts += [(f"class {share.of}", share) for share in quality.by_class]
+    name, worst = min(parts, key=lambda part: part[1].agreement)
     accuracies = "".join(
-        f"; accuracy on {name} {percent(value)} before, {percent(quality.accuracy['after'][name])} "
-        "after"
-        for name, value in quality.accuracy.get("before", {}).items()
+        f"; accuracy on {nodes} {percent(value)} before, "
+        f"{percent(quality.accuracy['after'][nodes])} after"
+        for nodes, value in quality.accuracy.get("before", {}).items()
     )
     return (
         f"{report.mode}: {percent(quality.agreement)} of the decisions on {report.data} stay, at "
         f"least {percent(report.min_agreement)} must{accuracies}; the least agreement is "
-        f"{percent(worst.agreement)}, among the {worst.nodes} nodes of {worst.of}. Nothing was "
+        f"{percent(worst.agreement)}, among the {worst.nodes} nodes of {name}. Nothing was "
         "written; --force writes it even so, another mode may agree more often"
     )
