@@ -89,8 +89,4 @@ def _evidence(data: str, root: Path | None, split_seed: int) -> Any:
         labels = inputs.pop("y", None)
         nodes = {} if labels is None else {"all": np.arange(len(labels))}
         return Evidence(Path(data).name, inputs, labels, nodes)
-    loaded = load_data(data, root, split_seed)
-    inputs = {"x": loaded.x.numpy(), "edge_index": loaded.edge_index.numpy()}
-    nodes = {"val": loaded.split.val.numpy(), "test": loaded.split.test.numpy()}
-    names = list(loaded.class_names) if loaded.class_names else None
-    return Evidence(data, inputs, loaded.y.numpy(), nodes, names)
+    return Evidence.of(load_data(data, root, split_seed))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...distill import NodeData
 from ...serve import Session
 
 Array = NDArray[Any]
@@ -34,6 +35,17 @@ class Evidence:
     labels: Array | None = None
     nodes: Mapping[str, Array] = field(default_factory=dict)
     class_names: list[str] | None = None
+
+    @classmethod
+    def of(cls, data: NodeData) -> "Evidence":
+        """Take over a data set, with its validation and test nodes."""
+        return cls(
+            data.name,
+            {"x": data.x.numpy(), "edge_index": data.edge_index.numpy()},
+            data.y.numpy(),
+            {"val": data.split.val.numpy(), "test": data.split.test.numpy()},
+            list(data.class_names) if data.class_names else None,
+        )
 
     def feeds(self, session: Session) -> dict[str, Any]:
         """Return the inputs that a session takes."""

@@ -75,10 +75,22 @@ struct Dot4 {
     asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(total) : "v"(weight), "m"(*group));
     return total;
   }
+  // What the offset adds to every output: 128 times the sum of a row.
+  static int32_t moved(const int32_t* groups, int64_t count) {
+    const Vector offsets = _mm512_set1_epi8((char)kOffset);
+    Vector total = _mm512_setzero_si512();
+    for (int64_t g = 0; g < count; g += 16) {
+      const Vector x = load(groups + g);
+      asm("vpdpbusd %2, %1, %0" : "+v"(total) : "v"(offsets), "v"(x));
+    }
+    return _mm512_reduce_add_epi32(total);
+  }
 };
+// 2 numbers of 16 bits, on every other processor.
 struct Dot2 {
   static constexpr int kGroup = 2, kLanes = 16, kVectors = 4, kOffset = 0;
   using Number = int16_t;
+  static int32_t moved(const int32_t*, int64_t) { return 0; }
   using Vector = __m512i;
   static GRAPHSTILL_INLINE Vector load(const void* from) { return _mm512_loadu_si512(from); }
   static GRAPHSTILL_INLINE Vector dot(Vector total, Vector weight, const int32_t* group) {
@@ -89,6 +101,7 @@ struct Dot2 {
 struct Dot2 {
   static constexpr int kGroup = 2, kLanes = 8, kVectors = 2, kOffset = 0;
   using Number = int16_t;
+  static int32_t moved(const int32_t*, int64_t) { return 0; }
   using Vector = __m256i;
   static GRAPHSTILL_INLINE Vector load(const void* from) {
     return _mm256_loadu_si256((const __m256i*)from);
@@ -101,6 +114,7 @@ struct Dot2 {
 struct Dot2 {
   static constexpr int kGroup = 2, kLanes = 4, kVectors = 2, kOffset = 0;
   using Number = int16_t;
+  static int32_t moved(const int32_t*, int64_t) { return 0; }
   using Vector = __m128i;
   static GRAPHSTILL_INLINE Vector load(const void* from) {
     return _mm_loadu_si128((const __m128i*)from);
@@ -113,6 +127,7 @@ struct Dot2 {
 struct Dot2 {
   static constexpr int kGroup = 2, kLanes = 4, kVectors = 2, kOffset = 0;
   using Number = int16_t;
+  static int32_t moved(const int32_t*, int64_t) { return 0; }
   typedef int32_t Vector __attribute__((vector_size(16), may_alias));
   static GRAPHSTILL_INLINE Vector load(const void* from) {
     Vector value;
@@ -129,6 +144,27 @@ struct Dot2 {
   }
 };
 #endif
+
+// Lists the groups of a row that are not all zero; returns how many. `places` has room for all.
+inline int64_t nonzero(const int32_t* groups, int64_t count, int32_t* places) {
+  int64_t found = 0;
+#if defined(__AVX512F__)
+  __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (int64_t g = 0; g < count; g += 16) {
+    const __m512i value = _mm512_loadu_si512(groups + g);
+    const __mmask16 there = _mm512_test_epi32_mask(value, value);
+    _mm512_storeu_si512(places + found, _mm512_maskz_compress_epi32(there, index));
+    found += __builtin_popcount(there);
+    index = _mm512_add_epi32(index, _mm512_set1_epi32(16));
+  }
+#else
+  for (int64_t g = 0; g < count; ++g) {
+    places[found] = (int32_t)g;
+    found += groups[g] != 0;
+  }
+#endif
+  return found;
+}
 
 struct Operands {
   const int8_t* x;            // [N, K]
@@ -161,29 +197,33 @@ class Product {
 
   void run(const Operands& o, int64_t task) const {
     const int64_t begin = task * kBatch, end = std::min(o.rows, begin + kBatch);
-    thread_local std::vector<int32_t> groups, places;
-    int32_t moved[kBatch];  // what the weight's offset adds to each row
-    groups.resize(kBatch * groups_);
-    int64_t nonzero = 0;
+    // rows as groups, filled up with zeros to whole vectors
+    const int64_t stride = (groups_ + kAligned - 1) / kAligned * kAligned;
+    thread_local std::vector<int32_t> widened, places;
+    widened.resize(kBatch * stride);
+    places.resize(kBatch * stride + kAligned);
+    int64_t count[kBatch + 1] = {};
     for (int64_t row = begin; row < end; ++row) {
-      const int8_t* x = o.x + row * o.inner;
-      int32_t total = 0;
-      for (int64_t k = 0; k < o.inner; ++k) total += x[k];
-      moved[row - begin] = Isa::kOffset * total;
-      nonzero += widen(x, o.inner, groups.data() + (row - begin) * groups_);
+      const int64_t at = row - begin;
+      widen(o.x + row * o.inner, o.inner, stride, widened.data() + at * stride);
+      count[at + 1] = count[at] + nonzero(widened.data() + at * stride, stride,
+                                          places.data() + count[at]);
     }
-    const int32_t* first = groups.data();
-    if (nonzero * 4 < (end - begin) * groups_) {
-      for (int64_t row = begin; row < end; ++row)
-        sparse_row(o, row, first + (row - begin) * groups_, moved + (row - begin), places);
-      return;
+    const bool sparse = count[end - begin] * 4 < (end - begin) * groups_;
+    int32_t moved[kBatch];
+    for (int64_t at = 0; at < end - begin; ++at) {
+      const int32_t* row = widened.data() + at * stride;
+      moved[at] = Isa::moved(row, stride);
+      if (sparse)
+        sparse_row(o, begin + at, row, moved[at], places.data() + count[at],
+                   count[at + 1] - count[at]);
     }
-    for (int64_t panel = 0; panel < panels_; ++panel) {
-      int64_t row = begin;
-      for (; row + kRows <= end; row += kRows)
-        dense_panel<kRows>(o, row, first + (row - begin) * groups_, moved + (row - begin), panel);
-      for (; row < end; ++row)
-        dense_panel<1>(o, row, first + (row - begin) * groups_, moved + (row - begin), panel);
+    for (int64_t panel = 0; panel < panels_ && !sparse; ++panel) {
+      int64_t at = 0;
+      for (; begin + at + kRows <= end; at += kRows)
+        dense_panel<kRows>(o, begin + at, widened.data() + at * stride, stride, moved + at, panel);
+      for (; begin + at < end; ++at)
+        dense_panel<1>(o, begin + at, widened.data() + at * stride, stride, moved + at, panel);
     }
   }
 
@@ -194,32 +234,29 @@ class Product {
   static constexpr int64_t kStep = kWidth * Isa::kGroup;
   static constexpr int kRows = 6;        // whose sums fit into registers together
   static constexpr int64_t kBatch = 48;  // rows of a task
+  static constexpr int64_t kAligned = 16;
 
   // The loops over vectors are unrolled so early that all sums stay in registers.
 
-  // Writes a row as whole groups; returns how many of them are not all zero.
-  int64_t widen(const int8_t* x, int64_t inner, int32_t* groups) const {
+  static void widen(const int8_t* x, int64_t inner, int64_t stride, int32_t* groups) {
     Number* numbers = (Number*)groups;
-    for (int64_t k = 0; k < inner; ++k) numbers[k] = x[k];
-    for (int64_t k = inner; k < groups_ * Isa::kGroup; ++k) numbers[k] = 0;
-    int64_t nonzero = 0;
-    for (int64_t g = 0; g < groups_; ++g) nonzero += groups[g] != 0;
-    return nonzero;
+    for (int64_t k = 0; k < inner; ++k) numbers[k] = (Number)x[k];
+    std::memset(numbers + inner, 0, (stride * Isa::kGroup - inner) * sizeof(Number));
   }
 
   template <int Rows>
-  void dense_panel(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
-                   int64_t panel) const {
+  void dense_panel(const Operands& o, int64_t row, const int32_t* groups, int64_t stride,
+                   const int32_t* moved, int64_t panel) const {
     const int64_t left = (o.outputs - panel * kWidth + Isa::kLanes - 1) / Isa::kLanes;
-    if (left >= Isa::kVectors) dense_rows<Rows, Isa::kVectors>(o, row, groups, moved, panel);
-    else if (left == 1) dense_rows<Rows, 1>(o, row, groups, moved, panel);
-    else if (left == 2) dense_rows<Rows, 2>(o, row, groups, moved, panel);
-    else dense_rows<Rows, 3>(o, row, groups, moved, panel);
+    if (left >= Isa::kVectors) dense_rows<Rows, Isa::kVectors>(o, row, groups, stride, moved, panel);
+    else if (left == 1) dense_rows<Rows, 1>(o, row, groups, stride, moved, panel);
+    else if (left == 2) dense_rows<Rows, 2>(o, row, groups, stride, moved, panel);
+    else dense_rows<Rows, 3>(o, row, groups, stride, moved, panel);
   }
 
   template <int Rows, int Vectors>
-  void dense_rows(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
-                  int64_t panel) const {
+  void dense_rows(const Operands& o, int64_t row, const int32_t* groups, int64_t stride,
+                  const int32_t* moved, int64_t panel) const {
     Vector total[Rows][Vectors];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
@@ -232,7 +269,7 @@ class Product {
         const Vector w = Isa::load(weight + v * Isa::kLanes * Isa::kGroup);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r)
-          total[r][v] = Isa::dot(total[r][v], w, groups + r * groups_ + g);
+          total[r][v] = Isa::dot(total[r][v], w, groups + r * stride + g);
       }
     }
     alignas(64) int32_t sums[Rows][Vectors * Isa::kLanes];
@@ -246,17 +283,15 @@ class Product {
   }
 
   // Skips what is zero, as most of a bag of words is.
-  void sparse_row(const Operands& o, int64_t row, const int32_t* groups, const int32_t* moved,
-                  std::vector<int32_t>& places) const {
-    places.clear();
-    for (int64_t g = 0; g < groups_; ++g)
-      if (groups[g] != 0) places.push_back((int32_t)g);
+  void sparse_row(const Operands& o, int64_t row, const int32_t* groups, int32_t moved,
+                  const int32_t* places, int64_t count) const {
     for (int64_t panel = 0; panel < panels_; ++panel) {
       Vector total[Isa::kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < Isa::kVectors; ++v) total[v] = Vector{};
       const Number* weight = packed_.data() + panel * groups_ * kStep;
-      for (const int32_t g : places) {
+      for (int64_t i = 0; i < count; ++i) {
+        const int32_t g = places[i];
 #pragma GCC unroll 4
         for (int v = 0; v < Isa::kVectors; ++v)
           total[v] = Isa::dot(
@@ -266,7 +301,7 @@ class Product {
 #pragma GCC unroll 4
       for (int v = 0; v < Isa::kVectors; ++v)
         *(Vector*)(sums + v * Isa::kLanes) = total[v];
-      finish(o, row, panel, sums, kWidth, *moved);
+      finish(o, row, panel, sums, kWidth, moved);
     }
   }
 
