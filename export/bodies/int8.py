@@ -25,7 +25,8 @@ _ROUND = """
     scale = Squeeze (finite_or_nan, minus_ones)
 """
 
-# both sides without sign: ONNX Runtime's products of mixed signs saturate where there is no VNNI
+# Both sides without sign: ONNX Runtime's products of mixed signs saturate where there is no VNNI. One
+# scale after the other: it takes a product of two for scales of whole tensors, and fuses them wrongly.
 _PRODUCT = """
     offset = Constant <value = int32[1] {128}> ()
     zero_0d = Constant <value = uint8 {128}> ()
@@ -38,9 +39,9 @@ _PRODUCT = """
     weight_t = Transpose <perm = [1, 0]> (weight_u8)
     sums = MatMulInteger (x_u8, weight_t, zero_0d, zero_0d)
     total = Cast <to = 1> (sums)
+    scaled = Mul (total, weight_scale)
     scale_2d = Unsqueeze (scale, ones)
-    factor = Mul (scale_2d, weight_scale)
-    product = Mul (total, factor)
+    product = Mul (scaled, scale_2d)
 """
 
 

@@ -60,6 +60,8 @@ def quantise_rows(
     sort_nodes(model)
     del model.functions[:]
     attach_bodies(model)
+    if all(entry.domain != DOMAIN for entry in model.opset_import):  # an MLP had none of ours
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return weights
 
 
