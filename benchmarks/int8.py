@@ -22,7 +22,7 @@ WIDE, NARROW = 256, 16
 EPOCHS = {"gcn-256": 40, "gcn-16": 60, "arxiv": 6}
 MODELS = [f"{name}-gcn-{WIDE}" for name in SETS] + [f"{name}-gcn-{NARROW}" for name in SETS]
 ARXIV = ["arxiv-gcn-256", "arxiv-sage-256"]
-MODES = {
+MODES: dict[str, dict[str, Any]] = {
     "dynamic": {"mode": "dynamic"},
     "dynamic, int8 features": {"mode": "dynamic", "features": "int8"},
     "static": {"mode": "static"},

@@ -12,15 +12,26 @@ if TYPE_CHECKING:
     from .exporter import About, export
     from .harness import MeasurementError, Report, Row, Settings, measure
     from .parity import Difference, ParityReport, check_parity
+    from .quantisation import (
+        AgreementError,
+        Evidence,
+        QuantisationReport,
+        QuantiseSettings,
+        quantise,
+    )
     from .rebuilding import rebuild
     from .runs import export_run
 
 __all__ = [
     "About",
+    "AgreementError",
     "Difference",
+    "Evidence",
     "ExportError",
     "MeasurementError",
     "ParityReport",
+    "QuantisationReport",
+    "QuantiseSettings",
     "Report",
     "Row",
     "Settings",
@@ -28,6 +39,7 @@ __all__ = [
     "export",
     "export_run",
     "measure",
+    "quantise",
     "rebuild",
 ]
 
@@ -35,6 +47,13 @@ _HOMES = {
     "errors": ("ExportError",),
     "exporter": ("About", "export"),
     "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),
+    "quantisation": (
+        "AgreementError",
+        "Evidence",
+        "QuantisationReport",
+        "QuantiseSettings",
+        "quantise",
+    ),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),
     "runs": ("export_run",),

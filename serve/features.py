@@ -1,4 +1,4 @@
-"""Features of int8, for bundles that store them so: a row of integers and its scale for each node."""
+"""Features of int8, for bundles that take them so: a row of integers and a scale for each node."""
 
 from typing import Any
 

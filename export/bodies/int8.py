@@ -25,8 +25,9 @@ _ROUND = """
     scale = Squeeze (finite_or_nan, minus_ones)
 """
 
-# Both sides without sign: ONNX Runtime's products of mixed signs saturate where there is no VNNI. One
-# scale after the other: it takes a product of two for scales of whole tensors, and fuses them wrongly.
+# Both sides without sign: ONNX Runtime's products of mixed signs saturate where there is no VNNI.
+# One scale after the other: it takes a product of two for scales of whole tensors, and fuses them
+# wrongly.
 _PRODUCT = """
     offset = Constant <value = int32[1] {128}> ()
     zero_0d = Constant <value = uint8 {128}> ()

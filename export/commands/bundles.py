@@ -98,9 +98,9 @@ def check(
             )
             if opened.manifest.quantisation is not None:
                 out.print(
-                    f"this bundle is quantised ({opened.manifest.quantisation['mode']}) and answers "
-                    "within that rounding: quantisation.md in it says how often decisions stay; "
-                    "--tolerance sets what passes here",
+                    f"this bundle is quantised ({opened.manifest.quantisation['mode']}) and "
+                    "answers within that rounding: quantisation.md in it says how often decisions "
+                    "stay; --tolerance sets what passes here",
                     highlight=False,
                     soft_wrap=True,
                 )

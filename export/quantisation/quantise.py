@@ -163,9 +163,7 @@ def shrink(
         weights = quantise_rows(model, trained, features=settings.features == "int8")
     elif settings.mode == "static":
         feeds = _plain_feeds(bundle, evidence)
-        model, weights = quantise_static(
-            model, trained, feeds, calibration=settings.calibration
-        )
+        model, weights = quantise_static(model, trained, feeds, calibration=settings.calibration)
     elif settings.mode == "weights":
         weights = store_int8(model, trained)
     else:
@@ -209,7 +207,7 @@ def _plain_feeds(bundle: Bundle, evidence: Evidence) -> dict[str, NDArray[Any]]:
 def _small_state(
     state: Mapping[str, NDArray[Any]], weights: Mapping[str, Int8Weight]
 ) -> dict[str, NDArray[Any]]:
-    """Return parameters as int8.safetensors names them: NAME.q and NAME.scale, others as they are."""
+    """Return parameters as int8.safetensors has them: NAME.q and NAME.scale, others as they are."""
     small = {}
     for name, value in state.items():
         found = next((pair for w in weights.values() if (pair := _stands_for(w, value))), None)
@@ -265,8 +263,8 @@ def _measured(
             Settings(threads, settings.rounds, 5, settings.min_seconds),
             on_step=on_step,
         )
-        latencies = [found.row(row.label).latency_seconds for row in rows]
-        speeds.append(Speed(threads, *latencies, *found.ratio("before", "after")))
+        slow, fast = (found.row(row.label).latency_seconds for row in rows)
+        speeds.append(Speed(threads, slow, fast, *found.ratio("before", "after")))
         machine = found.machine
     return replace(report, speeds=speeds, machine=machine)
 

@@ -1,6 +1,6 @@
 """Static int8: ONNX Runtime's quantize_static, calibrated on real features, as QDQ nodes.
 
-What comes out holds standard operators alone around ours, QuantizeLinear and DequantizeLinear, which
+What comes out has standard operators alone around ours, QuantizeLinear and DequantizeLinear, which
 other runtimes read as well. Only products are quantised: with everything quantised a quarter of all
 answers changed. The scale of each product's features is one number, found by calibration.
 """
@@ -9,11 +9,13 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
@@ -32,6 +34,10 @@ CALIBRATIONS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+
+
+# ONNX Runtime's levels; the second is what it starts with
+_ERROR, _WARNING = 3, 2
 
 
 class _Calls(CalibrationDataReader):
@@ -122,12 +128,14 @@ def _set_weight(model: onnx.ModelProto, name: str, weight: Int8Weight) -> None:
         tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
 
 
-class _quiet:  # noqa: N801 -- used as a function
-    """Keep the tool's advice about preprocessing from the user."""
-
-    def __enter__(self) -> None:
-        self._level = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().setLevel(self._level)
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tool's advice, and that of the sessions it starts, from the user."""
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
+    onnxruntime.set_default_logger_severity(_ERROR)
+    try:
+        yield
+    finally:
+        logging.getLogger().setLevel(level)
+        onnxruntime.set_default_logger_severity(_WARNING)

@@ -52,9 +52,7 @@ def quantise_weight(weight: Floats, trained: Mapping[str, NDArray[np.generic]]) 
     return Int8Weight(np.rint(weight / scale[:, None]).astype(np.int8), scale, trained=False)
 
 
-def _same(
-    weight: Floats, q: NDArray[np.generic], scale: NDArray[np.generic]
-) -> Int8Weight | None:
+def _same(weight: Floats, q: NDArray[np.generic], scale: NDArray[np.generic]) -> Int8Weight | None:
     """Return a trained weight if its values are these, in either orientation."""
     for q_turned, scale_turned in ((q, scale), (q.T, scale.T)):
         if q_turned.shape == weight.shape and scale_turned.shape == (len(weight), 1):

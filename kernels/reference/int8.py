@@ -40,7 +40,8 @@ def linear_int8(
 ) -> Tensor:
     """Multiply rows of int8 with a weight of int8; the sums of integers are exact.
 
-        out[i, o] = scale[i] · weight_scale[o] · Σ_k x[i, k] · weight[o, k] + bias[o] + residual[i, o]
+        out[i, o] = scale[i] · weight_scale[o] · Σ_k x[i, k] · weight[o, k]
+                    + bias[o] + residual[i, o]
 
     Args:
         x: Quantised features, [N, K] int8.

@@ -9,7 +9,8 @@ from .export.commands import bundles, console, measuring, quantising, study, tra
 
 app = typer.Typer(
     name="graphstill",
-    help="Make graph networks deployable: train, distil, study, export, check, quantise, bench, predict.\n\n"
+    help="Make graph networks deployable: train, distil, study, export, check, quantise, bench, "
+    "predict.\n\n"
     "Start with `graphstill demo --out demo`: the whole road on real data in two minutes.",
     no_args_is_help=True,
     add_completion=False,

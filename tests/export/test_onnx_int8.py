@@ -10,7 +10,15 @@ from graphstill.kernels import reference
 from onnx_nodes import csr_of, homes, node, run, threads
 
 # rows, inner, outputs: empty, below and above every block of the kernel, odd, wide
-SHAPES = [(0, 5, 3), (1, 1, 1), (5, 3, 2), (7, 64, 64), (49, 33, 70), (100, 130, 129), (13, 257, 48)]
+SHAPES = [
+    (0, 5, 3),
+    (1, 1, 1),
+    (5, 3, 2),
+    (7, 64, 64),
+    (49, 33, 70),
+    (100, 130, 129),
+    (13, 257, 48),
+]
 
 
 def random_int8(*shape: int) -> Tensor:
@@ -38,9 +46,9 @@ def test_rows_are_rounded_by_their_largest(
 def test_a_nan_or_an_infinity_stays_in_its_row(home: str) -> None:
     x = torch.randn(5, 20)
     x[1, 17], x[3, 2] = float("nan"), float("inf")
-    scale = run(
-        node("quantize_rows", ["x"], ["q", "scale"], activation="relu"), {"x": x}, home, 1
-    )[1]
+    scale = run(node("quantize_rows", ["x"], ["q", "scale"], activation="relu"), {"x": x}, home, 1)[
+        1
+    ]
     assert scale.isnan().tolist() == [False, True, False, True, False]
 
 

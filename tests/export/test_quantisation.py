@@ -50,9 +50,7 @@ def run_folder(data: NodeData, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("quantisation") / "run"
     sizes = {"in_channels": 64, "hidden_channels": 96, "num_layers": 2, "out_channels": 10}
     settings = TrainSettings(epochs=15, int8_weights=True)
-    train(
-        Architecture(name="GraphSAGE", **sizes), data, settings, directory=folder, progress=False
-    )
+    train(Architecture(name="GraphSAGE", **sizes), data, settings, directory=folder, progress=False)
     return folder
 
 
@@ -80,8 +78,7 @@ def test_int8_weights_are_the_trained_ones_bit_for_bit(
     for name, value in trained.items():
         assert np.array_equal(saved[name], value)
         assert any(
-            array.dtype == value.dtype
-            and np.array_equal(array.squeeze(), turned.squeeze())
+            array.dtype == value.dtype and np.array_equal(array.squeeze(), turned.squeeze())
             for array in inside
             for turned in (value, value.T)
         ), name
@@ -196,7 +193,13 @@ def test_a_full_report_lies_in_the_bundle(
     assert saved["bytes_before"]["model"] == bundle.size_bytes
     assert saved["bytes_after"]["weights"] < 0.4 * saved["bytes_before"]["weights"]
     page = small.read("quantisation.md").decode()
-    for said in ("accuracy on test", "model, bytes", "latency, 1 thread", "by in-degree", "by class"):
+    for said in (
+        "accuracy on test",
+        "model, bytes",
+        "latency, 1 thread",
+        "by in-degree",
+        "by class",
+    ):
         assert said in page
     assert small.manifest.accuracy == report.quality.accuracy["after"]
     assert small.manifest.quantisation["mode"] == "dynamic"
