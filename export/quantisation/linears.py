@@ -18,12 +18,16 @@ class Linear:
         weight: Name of the initialiser.
         outputs_first: Whether it is stored as [O, K], else as [K, O].
         bias: Name of what Gemm adds, or nothing.
+        alpha: Factor of the product.
+        beta: Factor of what is added.
     """
 
     node: onnx.NodeProto
     weight: str
     outputs_first: bool
     bias: str
+    alpha: float = 1.0
+    beta: float = 1.0
 
     @property
     def x(self) -> str:
@@ -46,12 +50,12 @@ def _as_linear(node: onnx.NodeProto, weights: set[str]) -> Iterator[Linear]:
     if node.domain or node.op_type not in ("Gemm", "MatMul") or node.input[1] not in weights:
         return
     settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if settings.get("alpha", 1.0) != 1.0 or settings.get("beta", 1.0) != 1.0:
-        return
     if settings.get("transA", 0):
         return
     bias = node.input[2] if len(node.input) > 2 else ""
-    yield Linear(node, node.input[1], bool(settings.get("transB", 0)), bias)
+    outputs_first = bool(settings.get("transB", 0))
+    factors = (settings.get("alpha", 1.0), settings.get("beta", 1.0))
+    yield Linear(node, node.input[1], outputs_first, bias, *factors)
 
 
 def read_weight(model: onnx.ModelProto, linear: Linear) -> NDArray[np.float32]:
@@ -75,6 +79,14 @@ def add_initializer(model: onnx.ModelProto, name: str, value: NDArray[np.generic
     if all(t.name != name for t in model.graph.initializer):
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
     return name
+
+
+def times(name: str, factor: float, out: str, model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the node that multiplies a value with a number, none if that is 1."""
+    if factor == 1.0:
+        return []
+    number = add_initializer(model, f"{out}.factor", np.array(factor, np.float32))
+    return [helper.make_node("Mul", [name, number], [out], name=out)]
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:

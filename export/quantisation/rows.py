@@ -15,7 +15,15 @@ from onnx import helper
 
 from ..bodies import DOMAIN, SPMM_INPUTS
 from ..passes import attach_bodies, ours
-from .linears import Linear, add_initializer, drop_unread, find_linears, read_weight, shapes
+from .linears import (
+    Linear,
+    add_initializer,
+    drop_unread,
+    find_linears,
+    read_weight,
+    shapes,
+    times,
+)
 from .weights import Int8Weight, quantise_weight
 
 SCALE = "x_scale"
@@ -104,10 +112,14 @@ def _replace_linear(
     model: onnx.ModelProto, rows: _Rows, linear: Linear, weight: Int8Weight
 ) -> None:
     q = add_initializer(model, f"{linear.weight}.q", weight.q)
-    scale = add_initializer(model, f"{linear.weight}.scale", weight.scale)
+    scale = f"{linear.weight}.scale" if linear.alpha == 1.0 else f"{linear.out}.scale"
+    add_initializer(model, scale, weight.scale * np.float32(linear.alpha))
     known = shapes(model)
     inputs, added = [*rows.of(linear.x), q, scale], ""
-    if linear.bias:
+    if linear.bias and linear.beta != 1.0:
+        added = f"{linear.out}.added"
+        model.graph.node.extend(times(linear.bias, linear.beta, added, model))
+    elif linear.bias:
         shape = known.get(linear.bias) or _dims(model, linear.bias)
         if shape == (len(weight.q),):
             inputs.append(linear.bias)

@@ -26,7 +26,15 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from .linears import add_initializer, drop_unread, find_linears, initializer, read_weight
+from .linears import (
+    Linear,
+    add_initializer,
+    drop_unread,
+    find_linears,
+    initializer,
+    read_weight,
+    times,
+)
 from .weights import Int8Weight, quantise_weight
 
 CALIBRATIONS = {
@@ -102,23 +110,31 @@ def _split_products(
         name = f"{linear.weight}.kernel"
         weights[name] = quantise_weight(value, trained)
         add_initializer(model, name, value.T)
-        product = f"{linear.out}.product" if linear.bias else linear.out
-        # a value of its own: the tool rounds for all who read one, sums over neighbours too
-        own = f"{linear.out}.x"
-        made = [
-            helper.make_node("Identity", [linear.x], [own], f"{linear.out} Identity"),
-            helper.make_node("MatMul", [own, name], [product], f"{linear.out} MatMul"),
-        ]
-        if linear.bias:
-            made.append(
-                helper.make_node("Add", [product, linear.bias], [linear.out], f"{linear.out} Add")
-            )
+        made = _spelt_out(model, linear, name)
         place = list(model.graph.node).index(linear.node)
         model.graph.node.remove(linear.node)
         for node in reversed(made):
             model.graph.node.insert(place, node)
     drop_unread(model)
     return weights
+
+
+def _spelt_out(model: onnx.ModelProto, linear: Linear, weight: str) -> list[onnx.NodeProto]:
+    """Return the nodes that compute a product, factor by factor."""
+    # a value of its own: the tool rounds for all who read one, sums over neighbours too
+    x, product = f"{linear.out}.x", f"{linear.out}.product"
+    made = [
+        helper.make_node("Identity", [linear.x], [x], name=x),
+        helper.make_node("MatMul", [x, weight], [product], name=product),
+        *times(product, linear.alpha, f"{product}.scaled", model),
+    ]
+    if linear.bias:
+        last, added = made[-1].output[0], f"{linear.out}.added"
+        made += times(linear.bias, linear.beta, added, model)
+        bias = linear.bias if linear.beta == 1.0 else added
+        made.append(helper.make_node("Add", [last, bias], [linear.out], name=linear.out))
+    made[-1].output[0] = linear.out
+    return made
 
 
 def _set_weight(model: onnx.ModelProto, name: str, weight: Int8Weight) -> None:

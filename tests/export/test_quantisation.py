@@ -14,7 +14,7 @@ from torch_geometric import nn as pyg
 from typer.testing import CliRunner
 
 from graphstill.cli import app
-from graphstill.distill import Architecture, NodeData, TrainSettings, digits, train
+from graphstill.distill import Architecture, NodeData, TrainSettings, build, digits, train
 from graphstill.export import ExportError, check_parity, export, export_run, rebuild
 from graphstill.export.quantisation import (
     AgreementError,
@@ -153,6 +153,21 @@ def test_the_library_and_the_bodies_answer_alike(tmp_path: Path) -> None:
     np.testing.assert_allclose(native, portable, rtol=1e-4, atol=1e-4)
     # ONNX Runtime once fused a body's scales wrongly, which no single node showed
     np.testing.assert_allclose(portable, large, atol=0.03 * np.abs(large).max())
+
+
+def test_products_with_factors_are_quantised_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = {"in_channels": 20, "hidden_channels": 32, "num_layers": 2, "out_channels": 5}
+    net = build(Architecture(name="GCNII", **shape), fused=False).eval()
+    x, edges = torch.randn(60, 20), torch.randint(0, 60, (2, 240))
+    bundle = export(net, (x, edges), tmp_path / "net")
+    inputs = {"x": x.numpy(), "edge_index": edges.numpy()}
+    large = Session(bundle)(inputs)["logits"]
+    for mode in ("dynamic", "static", "weights"):
+        manifest, files, counts = shrink(bundle, Evidence("", inputs), replace(QUICK, mode=mode))
+        assert counts["rounded"] == 4
+        small = Session(Bundle.write(tmp_path / mode, manifest, files))(inputs)["logits"]
+        np.testing.assert_allclose(small, large, atol=0.03 * np.abs(large).max())
 
 
 def test_features_of_int8_are_taken_as_they_are(
