@@ -48,7 +48,8 @@ def test_version_says_whether_the_library_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "demo", "train", "distill", "study", "export", "check", "bench", "predict"]
+    "command",
+    ["", "demo", "train", "distill", "study", "export", "check", "quantise", "bench", "predict"],
 )
 def test_help_teaches(command: str) -> None:
     result = run(*command.split(), "--help")

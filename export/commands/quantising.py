@@ -1,11 +1,14 @@
 """quantise."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .console import AsJson, Root, SplitSeed, err, guarded, load_data, out, print_table, steps
+
+if TYPE_CHECKING:
+    from ..quantisation import Evidence
 
 
 def quantise(
@@ -78,7 +81,7 @@ def quantise(
         out.print(f"{out_dir}: the new bundle, report inside", highlight=False, soft_wrap=True)
 
 
-def _evidence(data: str, root: Path | None, split_seed: int) -> Any:
+def _evidence(data: str, root: Path | None, split_seed: int) -> "Evidence":
     import numpy as np
 
     from ..quantisation import Evidence

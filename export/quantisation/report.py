@@ -105,6 +105,12 @@ class QuantisationReport:
         for title, header, rows in self.tables():
             lines = [f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *rows]]
             parts.append(f"## {title}\n\n" + "\n".join(lines))
+        if self.machine:
+            parts.append(
+                f"Measured in turns, a fresh process each time, on {self.machine['processor']}, "
+                f"{self.machine['cores']} cores, load {self.machine['load_before']:.1f} before and "
+                f"{self.machine['load_after']:.1f} after; intervals are 95 %, over rounds."
+            )
         return "\n\n".join(parts) + "\n"
 
     def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
