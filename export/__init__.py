@@ -13,16 +13,27 @@ if TYPE_CHECKING:
     from .exporter import About, export
     from .harness import MeasurementError, Report, Row, Settings, measure
     from .parity import Difference, ParityReport, check_parity
+    from .quantisation import (
+        AgreementError,
+        Evidence,
+        QuantisationReport,
+        QuantiseSettings,
+        quantise,
+    )
     from .rebuilding import rebuild
     from .runs import export_run
 
 __all__ = [
     "About",
+    "AgreementError",
     "CheckReport",
     "Difference",
+    "Evidence",
     "ExportError",
     "MeasurementError",
     "ParityReport",
+    "QuantisationReport",
+    "QuantiseSettings",
     "Report",
     "Row",
     "Settings",
@@ -31,6 +42,7 @@ __all__ = [
     "export",
     "export_run",
     "measure",
+    "quantise",
     "rebuild",
 ]
 
@@ -39,6 +51,13 @@ _HOMES = {
     "errors": ("ExportError",),
     "exporter": ("About", "export"),
     "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),
+    "quantisation": (
+        "AgreementError",
+        "Evidence",
+        "QuantisationReport",
+        "QuantiseSettings",
+        "quantise",
+    ),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),
     "runs": ("export_run",),

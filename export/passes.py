@@ -18,6 +18,7 @@ AGGREGATIONS = (
     "spmm",
     "spmm_heads",
     "spmm_int8",
+    "spmm_int8_rows",
 )
 
 
@@ -212,7 +213,12 @@ def count_hops(model: onnx.ModelProto) -> int | None:
 
 
 # inputs of aggregations that belong to edges, whose ends were followed before, or to destinations
-_NOT_OF_SOURCES = {"spmm": (3, 5, 6, 7), "spmm_heads": (3,), "extremum": (3,)}
+_NOT_OF_SOURCES = {
+    "spmm": (3, 5, 6, 7),
+    "spmm_int8_rows": (4, 5, 6, 7),
+    "spmm_heads": (3,),
+    "extremum": (3,),
+}
 
 
 def _ends_of_edges(model: onnx.ModelProto) -> set[str]:

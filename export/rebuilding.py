@@ -4,6 +4,7 @@ import os
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from ..distill import Architecture, build
 from ..serve import Bundle
@@ -23,5 +24,13 @@ def rebuild(bundle: Bundle | str | os.PathLike[str]) -> torch.nn.Module:
             "not; compare it from Python: graphstill.export.check_parity(module, bundle)"
         )
     module = build(Architecture(**bundle.manifest.architecture), fused=False)
-    module.load_state_dict(safetensors.torch.load(bundle.read("weights.safetensors")))
+    module.load_state_dict(_floats(safetensors.torch.load(bundle.read("weights.safetensors"))))
     return module.eval()
+
+
+def _floats(saved: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters by name; where a file has integers and scales, what they stand for."""
+    whole = {name.removesuffix(".q") for name in saved if name.endswith(".q")}
+    rounded = {name: saved[f"{name}.q"] * saved[f"{name}.scale"] for name in whole}
+    parts = {f"{name}.{part}" for name in whole for part in ("q", "scale")}
+    return rounded | {name: value for name, value in saved.items() if name not in parts}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..distill import Architecture, Run, load_run
+from ..distill.int8 import INT8
 from ..serve import Bundle
 from .exporter import About, export
 from .flattening import Nested
@@ -37,6 +38,7 @@ def export_run(
         TrainingError: If the directory holds no finished run.
         ExportError: See `export`.
     """
+    int8 = None if isinstance(run, Run) else Path(run) / INT8
     run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
     about = About(
         architecture=run.architecture.model_dump(),
@@ -46,7 +48,11 @@ def export_run(
         provenance=run.provenance,
     )
     inputs = example_of(run.architecture) if example is None else example
-    return export(run.module, inputs, path, lowering=lowering, graph=graph, about=about)
+    bundle = export(run.module, inputs, path, lowering=lowering, graph=graph, about=about)
+    if int8 is None or not int8.is_file():
+        return bundle
+    # what training rounded its weights to, for `quantise`
+    return bundle.with_files({INT8: int8.read_bytes()})
 
 
 def example_of(architecture: Architecture) -> dict[str, Nested]:

@@ -24,7 +24,8 @@ def bundle(
         threads: Threads of the session.
         path: Where the bundle is.
         native: Whether to use the C++ operators.
-        prepared: Whether the graph is sorted beforehand, outside the measured call.
+        prepared: Whether the graph is sorted, and features for a model that takes int8 are
+            rounded, beforehand, outside the measured call.
     """
     from ..serve import Session
 
@@ -36,6 +37,7 @@ def bundle(
     elif prepared:
         if session.bundle.manifest.graph == "typed":
             raise ValueError("graphs of several types are not sorted beforehand")
+        feeds |= session.quantise(feeds["x"]) if session.takes_int8 else {}
         feeds["edge_index"] = session.prepare(feeds["edge_index"], len(feeds["x"]))
     return lambda: session(feeds)
 

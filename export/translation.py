@@ -88,6 +88,20 @@ SCHEMAS = {
         ),
         _schema("spmm_heads", "rowptr:I col:C x:T weight:T", "out:T", {"reduce": "STRING"}),
         _schema("spmm_int8", "rowptr:I col:C x:Q scale:T", "out:T", {"reduce": "STRING"}),
+        # these three are never traced: `quantisation` puts them into a finished graph
+        _schema(
+            "spmm_int8_rows",
+            "rowptr:I col:C x:Q src_scale:T weight:T? dst_scale:T? self_weight:T? bias:T?",
+            "out:T",
+            {"reduce": "STRING"},
+        ),
+        _schema("quantize_rows", "x:T", "q:Q scale:T", {"activation": "STRING"}),
+        _schema(
+            "linear_int8",
+            "x:Q scale:T weight:Q weight_scale:T bias:T? residual:T?",
+            "out:T",
+            {},
+        ),
         _schema("edge_rows", "rowptr:I col:C", "out:I", {}),
         _schema("edge_softmax", "rowptr:I score:T own:T?", "out:T own_out:T?", {}),
         _schema("sddmm", "rowptr:I col:C a:T b:T", "out:T", {"heads": "INT"}),

@@ -2,6 +2,7 @@
 
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError, ServeError
+from .features import quantise_features
 from .graph import Graph, in_degree
 from .manifest import FileEntry, Manifest, TensorSpec
 from .session import NativeLibraryWarning, Session
@@ -19,4 +20,5 @@ __all__ = [
     "Session",
     "TensorSpec",
     "in_degree",
+    "quantise_features",
 ]

@@ -111,6 +111,8 @@ class Manifest:
         provenance: Where the weights come from: data, method, teacher, seed, versions.
         limits: Largest sizes a call may have, by dimension.
         warnings: What the lint said of model.onnx when it was exported.
+        quantisation: How weights and features were made smaller, and what that was measured to
+            cost; None for a bundle as exported.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -136,6 +138,7 @@ class Manifest:
     provenance: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    quantisation: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

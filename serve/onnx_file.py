@@ -11,8 +11,8 @@ from .onnx_wiring import check_interface, check_wiring
 DOMAIN = "graphstill"
 OPERATORS = frozenset(
     """
-    csr dot_attention edge_rows edge_softmax extremum gat gatv2 gcn_norm relational_csr sddmm spmm
-    spmm_heads spmm_int8
+    csr dot_attention edge_rows edge_softmax extremum gat gatv2 gcn_norm linear_int8 quantize_rows
+    relational_csr sddmm spmm spmm_heads spmm_int8 spmm_int8_rows
     """.split()
 )
 DOMAIN_VERSION = 1

@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from . import native as native_library
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
+from .features import quantise_features
 from .graph import Graph, check_csr, check_ids, in_degree
 from .inputs import check_finite, check_range, entries, fit, num_nodes_of, with_graph
 from .manifest import TensorSpec
@@ -31,7 +33,8 @@ class Session:
         logits = session(x=x, edge_index=edge_index)["logits"]
 
     For many calls on one graph, sort it once: `graph = session.prepare(edge_index, num_nodes)` and
-    `session(x=x, graph=graph)`.
+    `session(x=x, graph=graph)`. A bundle that stores features as int8 is best given them so,
+    `session(**session.quantise(x), graph=graph)`; floats are rounded in every call.
 
     Args:
         bundle: A bundle, or the path of one.
@@ -79,6 +82,18 @@ class Session:
             InputError: If it is no edge list, or an id is outside [0, num_nodes).
         """
         return Graph.from_edge_index(edge_index, num_nodes)
+
+    @property
+    def takes_int8(self) -> bool:
+        """Whether the model reads features as int8."""
+        return any(spec.name == "x" and spec.dtype == "int8" for spec in self.inputs)
+
+    def quantise(self, x: ArrayLike) -> dict[str, Array]:
+        """Return features as this model reads them: x, and x_scale where it takes int8.
+
+        See `serve.quantise_features`.
+        """
+        return quantise_features(x) if self.takes_int8 else {"x": np.asarray(x)}
 
     def in_degree(
         self, edge_index: ArrayLike, num_nodes: int, edge_weight: ArrayLike | None = None
@@ -144,6 +159,8 @@ class Session:
             raise InputError(f"one graph is enough, got {', '.join(graphs)}")
         graph = given.pop(graphs[0]) if graphs else None
         manifest = self.bundle.manifest
+        if self.takes_int8 and "x" in given and np.asarray(given["x"]).dtype == np.float32:
+            given |= quantise_features(given["x"])
         num_nodes = num_nodes_of(manifest.inputs, given)
         if manifest.graph == "csr" and "edge_index" in given:
             graph = self.prepare(given.pop("edge_index"), num_nodes)
@@ -236,9 +253,14 @@ def _start(
     wanted, available = providers[0], onnxruntime.get_available_providers()
     if wanted not in available:
         raise ProviderError(f"{wanted} is not available, only {', '.join(available)}.{_gpu_hint()}")
+    # it would turn products with rounded inputs back into products of floats
+    static = (bundle.manifest.quantisation or {}).get("mode") == "static"
     try:
         session = onnxruntime.InferenceSession(
-            bundle.read_model(), sess_options=options, providers=providers
+            bundle.read_model(),
+            sess_options=options,
+            providers=providers,
+            disabled_optimizers=["MatMulAddFusion"] if static else None,
         )
     except Exception as error:
         raise BundleError(f"ONNX Runtime cannot load {bundle.path}: {error}") from error

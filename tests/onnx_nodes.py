@@ -31,6 +31,7 @@ _TYPES = {
 _FORMAL_TYPES = {
     "I": onnx.TensorProto.INT64,
     "C": onnx.TensorProto.INT32,
+    "Q": onnx.TensorProto.INT8,
     "T": onnx.TensorProto.FLOAT,
 }
 
@@ -56,7 +57,9 @@ def run(
     }
     rank = 1 if node.op_type in ("csr", "edge_rows", "gcn_norm", "relational_csr") else 2
     outputs = [
-        helper.make_tensor_value_info(name, _FORMAL_TYPES[formal.type_str], [None] * rank)
+        helper.make_tensor_value_info(
+            name, _FORMAL_TYPES[formal.type_str], [None] * (1 if formal.name == "scale" else rank)
+        )
         for name, formal in zip(node.output, SCHEMAS[node.op_type].outputs, strict=False)
     ]
     model = helper.make_model(

@@ -49,7 +49,10 @@ def test_version_says_whether_the_library_is_there() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "demo", "train", "distill", "study", "export", "check", "lint", "bench", "predict"],
+    [
+        *["", "demo", "train", "distill", "study", "results", "export", "check", "lint"],
+        *["quantise", "bench", "predict"],
+    ],
 )
 def test_help_teaches(command: str) -> None:
     result = run(*command.split(), "--help")

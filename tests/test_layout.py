@@ -55,9 +55,10 @@ PUBLIC = {
     "hidden_layers join load load_run methods observe one_layer_of parameters_of predict "
     "train train_together",
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
-    "ProviderError ServeError Session TensorSpec in_degree",
-    "export": "About CheckReport Difference ExportError MeasurementError ParityReport Report Row "
-    "Settings check check_parity export export_run measure rebuild",
+    "ProviderError ServeError Session TensorSpec in_degree quantise_features",
+    "export": "About AgreementError CheckReport Difference Evidence ExportError MeasurementError "
+    "ParityReport QuantisationReport QuantiseSettings Report Row Settings check check_parity "
+    "export export_run measure quantise rebuild",
 }
 
 

@@ -14,6 +14,7 @@ import onnx
 from .attention import dot_attention, gat, gatv2
 from .edges import edge_rows, edge_softmax, sddmm
 from .graph import csr, gcn_norm
+from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relational_csr
 from .sums import SPMM_INPUTS, extremum, spmm, spmm_heads, spmm_int8
 from .text import DOMAIN, OPSET
@@ -31,11 +32,14 @@ _BODIES: dict[str, _Body] = {
     "gat": gat,
     "gatv2": gatv2,
     "gcn_norm": gcn_norm,
+    "linear_int8": linear_int8,
+    "quantize_rows": quantize_rows,
     "relational_csr": relational_csr,
     "sddmm": sddmm,
     "spmm": spmm,
     "spmm_heads": spmm_heads,
     "spmm_int8": spmm_int8,
+    "spmm_int8_rows": spmm_int8_rows,
 }
 
 

@@ -40,8 +40,18 @@ def spmm(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.Functi
     """Sum or average each row's pieces, then scale."""
     there = {name: given(inputs, i) for i, name in enumerate(SPMM_INPUTS)}
     reduce = text(attributes["reduce"])
-    lines = [SEGMENTS, "width = Shape <start = 1> (x)"]
-    lines.append(scaled("u", "x", "src_scale") if there["src_scale"] else "u = Identity (x)")
+    optional = {name: there[name] for name in SPMM_INPUTS[3:]}
+    return function(
+        f"spmm <reduce> ({', '.join(SPMM_INPUTS)}) => (out)",
+        sum_of_rows(there, reduce, "x"),
+        overload(reduce, **optional),
+    )
+
+
+def sum_of_rows(there: Mapping[str, bool], reduce: str, x: str) -> list[str]:
+    """Return the lines that compute `out` from rows of float, by what else is there."""
+    lines = [SEGMENTS, f"width = Shape <start = 1> ({x})"]
+    lines.append(scaled("u", x, "src_scale") if there["src_scale"] else f"u = Identity ({x})")
     lines.append("shape = Concat <axis = 0> (num_nodes, width)")
     lines.append("nothing = Expand (float_0, shape)")
     piece = ["neighbour = Gather (col, slot)", "value = Gather (u, neighbour)"]
@@ -65,10 +75,7 @@ def spmm(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.Functi
         lines.append(scaled("scaled", last, "dst_scale"))
         last = "scaled"
     lines.append(f"out = Add ({last}, bias)" if there["bias"] else f"out = Identity ({last})")
-    optional = {name: there[name] for name in SPMM_INPUTS[3:]}
-    return function(
-        f"spmm <reduce> ({', '.join(SPMM_INPUTS)}) => (out)", lines, overload(reduce, **optional)
-    )
+    return lines
 
 
 def extremum(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:

@@ -125,6 +125,14 @@ def check(
             print(json.dumps(found.to_dict(), indent=2))
         else:
             _print_check(bundle, found)
+            if (small := opened.manifest.quantisation) is not None:
+                out.print(
+                    f"this bundle is quantised ({small['mode']}) and answers within that rounding: "
+                    "quantisation.md in it says how often decisions stay; --tolerance sets what "
+                    "passes here",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         if report:
             _keep_report(opened, found)
         if not found.ok:

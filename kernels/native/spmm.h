@@ -5,7 +5,8 @@
 //
 // One row after the other, its sum held in registers: nothing of size [E, F] is ever written, every
 // output is written once, and a row is summed in the same order at any number of threads. Torch and
-// ONNX Runtime run this same code.
+// ONNX Runtime run this same code. x may be of int8: rows that are a quarter as long to fetch, with
+// their scales in src_scale (spmm_int8_rows).
 
 #pragma once
 
@@ -18,10 +19,11 @@ namespace {
 
 enum Activation : int64_t { kNone = 0, kRelu = 1, kElu = 2 };
 
-struct Operands {
+template <class Element>
+struct OperandsOf {
   const int64_t* rowptr;
   const int32_t* col;
-  const float* x;
+  const Element* x;
   const float* weight;  // [E], or [E, H] where heads > 1
   const float* src_scale;
   const float* dst_scale;
@@ -36,6 +38,8 @@ struct Operands {
   Activation activation = kNone;
 };
 
+using Operands = OperandsOf<float>;
+
 // How many edges have their rows asked for ahead: none where x is near anyway, and the asking would
 // take longer than the waiting.
 inline int64_t asked_ahead(int64_t edges, int64_t sources, int64_t features) {
@@ -45,16 +49,17 @@ inline int64_t asked_ahead(int64_t edges, int64_t sources, int64_t features) {
 
 // Asks for the row that is needed some edges later: narrow rows are consumed faster than they
 // arrive, so they are asked for earlier.
-template <int Vectors>
-GRAPHSTILL_INLINE void prefetch(const Operands& o, const float* x, int64_t edge) {
+template <int Vectors, class Element>
+GRAPHSTILL_INLINE void prefetch(const OperandsOf<Element>& o, const Element* x, int64_t edge) {
   constexpr int kDistance = Vectors >= 8 ? 16 : 32;
   if (edge + kDistance >= o.asked) return;
-  const float* row = x + o.col[edge + kDistance] * o.features;
-  for (int v = 0; v < Vectors; ++v) __builtin_prefetch(row + v * kLanes);
+  const Element* row = x + o.col[edge + kDistance] * o.features;
+  constexpr int kLine = 64 / sizeof(Element);
+  for (int at = 0; at < Vectors * kLanes; at += kLine) __builtin_prefetch(row + at);
 }
 
-template <bool Weighted, bool Scaled>
-GRAPHSTILL_INLINE float coefficient(const Operands& o, int64_t edge, int32_t source) {
+template <bool Weighted, bool Scaled, class Element>
+GRAPHSTILL_INLINE float coefficient(const OperandsOf<Element>& o, int64_t edge, int32_t source) {
   float value = Weighted ? o.weight[edge] : 1.0f;
   return Scaled ? value * o.src_scale[source] : value;
 }
@@ -64,7 +69,8 @@ struct Epilogue {
   float self;   // factor of the row's own features
 };
 
-GRAPHSTILL_INLINE Epilogue epilogue(const Operands& o, int64_t row, int64_t degree) {
+template <class Element>
+GRAPHSTILL_INLINE Epilogue epilogue(const OperandsOf<Element>& o, int64_t row, int64_t degree) {
   float scale = o.dst_scale ? o.dst_scale[row] : 1.0f;
   float self = o.self_weight ? scale * o.self_weight[row] : 0.0f;
   if (self != 0.0f && o.src_scale) self *= o.src_scale[row];
@@ -72,15 +78,15 @@ GRAPHSTILL_INLINE Epilogue epilogue(const Operands& o, int64_t row, int64_t degr
 }
 
 // Features [first, first + 16 · Vectors) of one row.
-template <int Vectors, bool Weighted, bool Scaled>
-GRAPHSTILL_INLINE void row_tile(const Operands& o, int64_t row, int64_t first) {
+template <int Vectors, bool Weighted, bool Scaled, class Element>
+GRAPHSTILL_INLINE void row_tile(const OperandsOf<Element>& o, int64_t row, int64_t first) {
   const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1];
-  const float* x = o.x + first;
+  const Element* x = o.x + first;
   Floats total[Vectors] = {};
   for (int64_t edge = begin; edge < end; ++edge) {
     prefetch<Vectors>(o, x, edge);
     const int32_t source = o.col[edge];
-    const float* neighbour = x + source * o.features;
+    const Element* neighbour = x + source * o.features;
     if constexpr (Weighted || Scaled) {
       const float factor = coefficient<Weighted, Scaled>(o, edge, source);
       for (int v = 0; v < Vectors; ++v) total[v] += factor * load(neighbour + v * kLanes);
@@ -99,14 +105,14 @@ GRAPHSTILL_INLINE void row_tile(const Operands& o, int64_t row, int64_t first) {
 }
 
 // The last features of a row, fewer than a vector.
-template <bool Weighted, bool Scaled>
-GRAPHSTILL_INLINE void row_tail(const Operands& o, int64_t row, int64_t first) {
+template <bool Weighted, bool Scaled, class Element>
+GRAPHSTILL_INLINE void row_tail(const OperandsOf<Element>& o, int64_t row, int64_t first) {
   const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1];
   const int width = (int)(o.features - first);
   float total[kLanes] = {};
   for (int64_t edge = begin; edge < end; ++edge) {
     const int32_t source = o.col[edge];
-    const float* neighbour = o.x + source * o.features + first;
+    const Element* neighbour = o.x + source * o.features + first;
     const float factor = coefficient<Weighted, Scaled>(o, edge, source);
     for (int f = 0; f < width; ++f) total[f] += factor * neighbour[f];
   }
@@ -118,8 +124,8 @@ GRAPHSTILL_INLINE void row_tail(const Operands& o, int64_t row, int64_t first) {
   }
 }
 
-template <bool Weighted, bool Scaled>
-GRAPHSTILL_INLINE void row_all(const Operands& o, int64_t row) {
+template <bool Weighted, bool Scaled, class Element>
+GRAPHSTILL_INLINE void row_all(const OperandsOf<Element>& o, int64_t row) {
   int64_t first = 0;
   for (; first + 8 * kLanes <= o.features; first += 8 * kLanes)
     row_tile<8, Weighted, Scaled>(o, row, first);
@@ -167,15 +173,15 @@ GRAPHSTILL_INLINE void finish(const Operands& o, int64_t row) {
 }
 
 // All rows of one kind. Features is the number of them where it is known when compiling, or 0.
-template <int Features, bool Weighted, bool Scaled>
-void rows_of(const Operands& operands, int64_t begin, int64_t end) {
-  Operands o = operands;  // a copy that no store can reach stays in registers
+template <int Features, bool Weighted, bool Scaled, class Element>
+void rows_of(const OperandsOf<Element>& operands, int64_t begin, int64_t end) {
+  OperandsOf<Element> o = operands;  // a copy that no store can reach stays in registers
   if (Features) o.features = Features;
   for (int64_t row = begin; row < end; ++row) row_all<Weighted, Scaled>(o, row);
 }
 
-template <bool Weighted, bool Scaled>
-void rows_of_width(const Operands& o, int64_t begin, int64_t end) {
+template <bool Weighted, bool Scaled, class Element>
+void rows_of_width(const OperandsOf<Element>& o, int64_t begin, int64_t end) {
   if (o.features == 32) rows_of<32, Weighted, Scaled>(o, begin, end);
   else if (o.features == 64) rows_of<64, Weighted, Scaled>(o, begin, end);
   else if (o.features == 128) rows_of<128, Weighted, Scaled>(o, begin, end);
@@ -196,6 +202,12 @@ inline void run_rows(const Operands& o, int64_t begin, int64_t end) {
   }
   if (o.residual || o.activation != kNone)
     for (int64_t row = begin; row < end; ++row) finish(o, row);
+}
+
+// Rows of int8, each with a scale of its own in src_scale.
+inline void run_rows(const OperandsOf<int8_t>& o, int64_t begin, int64_t end) {
+  if (o.weight) rows_of_width<true, true>(o, begin, end);
+  else rows_of_width<false, true>(o, begin, end);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ being destinations. What belongs to an edge is in CSR order.
 
 from .attention import dot_attention, edge_softmax, edge_softmax_own, gat, gatv2
 from .graph import csr, gcn_norm, rows
+from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relation_products, relational_csr, rgcn
 from .spmm import edge_l1, extremum, sddmm, spmm, spmm_int8
 
@@ -25,6 +26,8 @@ __all__ = [
     "gat",
     "gatv2",
     "gcn_norm",
+    "linear_int8",
+    "quantize_rows",
     "relation_products",
     "relational_csr",
     "rgcn",
@@ -32,4 +35,5 @@ __all__ = [
     "sddmm",
     "spmm",
     "spmm_int8",
+    "spmm_int8_rows",
 ]

@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <memory>
+
 #include "ort.h"
 
 namespace graphstill {
@@ -130,6 +132,51 @@ struct SpmmInt8 {
 
  private:
   bool mean_;
+};
+
+struct SpmmInt8Rows {
+  static constexpr const char* kName = "spmm_int8_rows";
+  // rowptr [N + 1], col [E], x [M, F], src_scale [M], weight [E], dst_scale [N], self_weight [N],
+  // bias [F]
+  static constexpr Slot kInputs[] = {{kInt64},           {kInt32},           {kInt8},
+                                     {kFloat},           {kFloat, kOptional}, {kFloat, kOptional},
+                                     {kFloat, kOptional}, {kFloat, kOptional}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, F]
+
+  explicit SpmmInt8Rows(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  bool mean_;
+};
+
+struct QuantizeRows {
+  static constexpr const char* kName = "quantize_rows";
+  static constexpr Slot kInputs[] = {{kFloat}};           // x [N, F]
+  static constexpr Slot kOutputs[] = {{kInt8}, {kFloat}};  // q [N, F], scale [N]
+
+  explicit QuantizeRows(const Attributes& attributes);
+  void compute(const Context& context) const;
+
+ private:
+  bool relu_;
+};
+
+struct LinearInt8 {
+  static constexpr const char* kName = "linear_int8";
+  // x [N, K], scale [N], weight [O, K], weight_scale [O], bias [O], residual [N, O]
+  static constexpr Slot kInputs[] = {{kInt8},  {kFloat},           {kInt8},
+                                     {kFloat}, {kFloat, kOptional}, {kFloat, kOptional}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, O]
+
+  explicit LinearInt8(const Attributes&);
+  ~LinearInt8();
+  LinearInt8(LinearInt8&&) noexcept;
+  void compute(const Context& context) const;
+
+ private:
+  struct Prepared;  // the weight as the product reads it, kept between calls
+  std::unique_ptr<Prepared> prepared_;
 };
 
 struct EdgeRows {

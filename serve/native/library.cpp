@@ -22,6 +22,9 @@ void add_domain(OrtSessionOptions* options, const OrtApi* api) {
     add<Spmm>(api, created);
     add<SpmmHeads>(api, created);
     add<SpmmInt8>(api, created);
+    add<SpmmInt8Rows>(api, created);
+    add<QuantizeRows>(api, created);
+    add<LinearInt8>(api, created);
     add<Extremum>(api, created);
     add<Gat>(api, created);
     add<Gatv2>(api, created);

@@ -5,12 +5,20 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .export.commands import bundles, console, linting, measuring, study, training
+from .export.commands import (
+    bundles,
+    console,
+    linting,
+    measuring,
+    quantising,
+    study,
+    training,
+)
 
 app = typer.Typer(
     name="graphstill",
-    help="Make graph networks deployable: train, distil, study, export, check, lint, bench, "
-    "predict.\n\n"
+    help="Make graph networks deployable: train, distil, study, export, check, lint, quantise, "
+    "bench, predict.\n\n"
     "Start with `graphstill demo --out demo`: the whole road on real data in two minutes.",
     no_args_is_help=True,
     add_completion=False,
@@ -26,6 +34,7 @@ for command in (
     bundles.export,
     bundles.check,
     linting.lint,
+    quantising.quantise,
     measuring.bench,
     bundles.predict,
 ):
