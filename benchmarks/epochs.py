@@ -33,7 +33,7 @@ def target(
     import torch
     import torch.nn.functional as F
 
-    from graphstill.distill import TrainSettings, build, fitting, load, models, training
+    from graphstill.distill import TrainSettings, build, fitting, gcnii, load, training
     from graphstill.distill.distiller import Distiller, Role, observe
     from graphstill.distill.losses import LogitKD, Objective, Supervised
     from graphstill.distill.selection import validate
@@ -41,7 +41,7 @@ def target(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     if "torch's" in row:
-        models.dropout = training.dropout = lambda x, p, training=True: F.dropout(x, p, training)
+        gcnii.dropout = training.dropout = lambda x, p, training=True: F.dropout(x, p, training)
     cora = load("cora", Path(data))
     seen = cora.observed(sparse="dense" not in row)
     teacher = build(fitting(cora, "GCNII", 64, 64, {"dropout": 0.6}))
