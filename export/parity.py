@@ -205,7 +205,11 @@ def _compare_subgraph(session: Session, seed: int) -> list[Difference]:
     manifest, hops = bundle.manifest, bundle.manifest.hops or 0
     sizes, edges = sparse_graphs(bundle, rng)
     whole = fill(bundle, rng, sizes, edges)
-    differences, expected = [], session(whole)
+    differences: list[Difference] = []
+    try:
+        expected = session(whole)
+    except Exception as error:
+        return [_failed(session, f"{hops}-hop subgraph", 1.0, str(error))]
     for spec in manifest.outputs:
         dim = spec.shape[0]
         if dim not in sizes:

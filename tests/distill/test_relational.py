@@ -37,7 +37,7 @@ from graphstill.distill.methods.settings import (
 )
 from graphstill.distill.relational import entities
 from graphstill.distill.study.settings import StudySettings
-from graphstill.export import ExportError, export_run
+from graphstill.export import check_parity, export_run, rebuild
 from graphstill.kernels import RelationalGraph, RGCNConv
 
 SETTINGS = TrainSettings(epochs=15, lr=0.05, weight_decay=0.0)
@@ -121,10 +121,12 @@ def test_a_relational_run_is_rebuilt_from_its_directory(
     assert torch.equal(predict(load_run(tmp_path).module, data), predict(run.module, data))
 
 
-def test_export_says_that_it_has_no_relations(data: RelationalData, tmp_path: Path) -> None:
-    run = train(fitting(data, "RGCN", 4, 2), data, SETTINGS, progress=False)
-    with pytest.raises(ExportError, match="RGCN works on relations"):
-        export_run(run, tmp_path / "bundle")
+def test_a_run_is_exported_right(data: RelationalData, tmp_path: Path) -> None:
+    train(fitting(data, "RGCN", 4, 2), data, SETTINGS, directory=tmp_path / "run", progress=False)
+    bundle = export_run(tmp_path / "run", tmp_path / "bundle")
+    report = check_parity(rebuild(bundle), bundle)
+    assert report.ok, report.failures
+    assert "edge_type" in {spec.name for spec in bundle.manifest.inputs}
 
 
 def test_networks_that_cannot_work_on_the_data_are_refused(data: RelationalData) -> None:
