@@ -96,7 +96,7 @@ class Manifest:
         rebuild.
         graph: Form of the graph: "edge_index", "csr", "typed" for an edge list of each type of
             edges, or "none" for a model without one.
-        lowering: How aggregation was lowered, "fused".
+        lowering: "fused", aggregation as nodes of ours; "baked", the same with the graph inside.
         hops: How far an answer looks, in edges; None where it looks at the whole graph.
         in_degree: Whether the model normalises by degree and takes an optional `in_degree`.
         add_self_loops: Whether every node has a self loop in `in_degree`.

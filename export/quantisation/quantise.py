@@ -12,6 +12,7 @@ import onnx
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from ...distill.int8 import INT8
 from ...serve import Bundle, Manifest, Session, TensorSpec, quantise_features
 from ..card import model_card
 from ..errors import ExportError
@@ -25,7 +26,6 @@ from .weights import Int8Weight
 
 MODES = ("dynamic", "static", "weights", "fp16")
 FEATURES = ("float32", "int8")
-INT8 = "int8.safetensors"
 
 
 class AgreementError(ExportError):
