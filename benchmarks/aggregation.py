@@ -199,19 +199,34 @@ def loop(
     inputs: Mapping[str, Any], threads: int, *, kind: str, width: int, library: str
 ) -> Callable[[], Any]:
     """The loops, compiled by gcc."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    function = getattr(ctypes.CDLL(library), kind)
     x = features(inputs, width)
     arrays = [inputs["rowptr"], inputs["col"], x, *(scores(inputs) if kind == "gat" else ())]
-    arrays = [np.ascontiguousarray(array) for array in arrays]
     sizes = (HEADS, CHANNELS) if kind == "gat" else (width,)
+    return _in_c(library, kind, threads, sizes, arrays)
+
+
+def attention_loop(
+    rowptr: np.ndarray, col: np.ndarray, x: np.ndarray, threads: int, *, library: str, heads: int
+) -> Callable[[], Any]:
+    """The loop of attention on features of any width."""
+    halves = scores({"rowptr": rowptr})
+    return _in_c(library, "gat", threads, (heads, x.shape[1] // heads), [rowptr, col, x, *halves])
+
+
+def _in_c(
+    library: str, kind: str, threads: int, sizes: tuple[int, ...], arrays: list[np.ndarray]
+) -> Callable[[], Any]:
+    """Return a call of a loop; the third array is x, whose shape is the result's."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    function = getattr(ctypes.CDLL(library), kind)
+    arrays = [np.ascontiguousarray(array) for array in arrays]
 
     def pointer(array: np.ndarray) -> ctypes.c_void_p:
         return array.ctypes.data_as(ctypes.c_void_p)
 
     def call() -> np.ndarray:
-        out = np.empty_like(x)
-        numbers = [ctypes.c_int64(size) for size in (len(x), *sizes)]
+        out = np.empty_like(arrays[2])
+        numbers = [ctypes.c_int64(size) for size in (len(out), *sizes)]
         function(*numbers, *(pointer(array) for array in arrays), pointer(out))
         return out
 

@@ -5,28 +5,34 @@ from typing import Any
 
 import numpy as np
 
-FEATURES, CLASSES = 128, 40
+CLASSES = 40
 
 
-def network(model: str) -> Any:
-    """Build a network in PyG; the same numbers each time."""
+def network(model: str, inputs: Mapping[str, Any]) -> Any:
+    """Build a network in PyG for these inputs; the same numbers each time."""
     import torch
     from torch_geometric import nn as pyg
 
     from graphstill.distill.gcnii import GCNII
+    from graphstill.distill.relational_models import RGCN
 
-    kind, _, hidden = model.partition("-")
+    kind, _, size = model.partition("-")
+    width, hidden = inputs["x"].shape[1], int(size)
     torch.manual_seed(0)
     if kind == "gcnii":  # as many layers as channels
-        return GCNII(FEATURES, int(hidden), int(hidden), CLASSES).eval()
+        return GCNII(width, hidden, hidden, CLASSES).eval()
+    if kind == "rgcn":  # a teacher of 3 layers, students of 2
+        layers = 2 if hidden == 32 else 3
+        return RGCN(width, hidden, layers, CLASSES, int(inputs["edge_type"].max()) + 1).eval()
     extra = {"gat": {"heads": 4}, "gatv2": {"heads": 4, "v2": True}}.get(kind, {})
     make = {"gcn": pyg.GCN, "sage": pyg.GraphSAGE}.get(kind, pyg.GAT)
-    return make(FEATURES, int(hidden), 3, CLASSES, **extra).eval()
+    return make(width, hidden, 3, CLASSES, **extra).eval()
 
 
 def pyg_edge_index(inputs: Mapping[str, Any], threads: int, *, model: str) -> Callable[[], Any]:
     """PyG in eager mode on an edge list."""
-    return _in_torch(network(model), inputs["x"], _tensor(inputs["edge_index"]), threads)
+    graph = [_tensor(inputs[name]) for name in ("edge_index", "edge_type") if name in inputs]
+    return _in_torch(network(model, inputs), inputs["x"], graph, threads)
 
 
 def pyg_csr(inputs: Mapping[str, Any], threads: int, *, model: str) -> Callable[[], Any]:
@@ -34,7 +40,7 @@ def pyg_csr(inputs: Mapping[str, Any], threads: int, *, model: str) -> Callable[
     import torch
     from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-    module: Any = network(model)
+    module: Any = network(model, inputs)
     edges: Any = _tensor(inputs["edge_index"])
     weight: Any = torch.ones(edges.shape[1])
     if model.startswith("gcn"):
@@ -42,7 +48,7 @@ def pyg_csr(inputs: Mapping[str, Any], threads: int, *, model: str) -> Callable[
         for conv in module.convs:
             conv.normalize = conv.add_self_loops = False
     adjacency = torch.sparse_coo_tensor(edges.flip(0), weight, (len(inputs["x"]),) * 2)
-    return _in_torch(module, inputs["x"], adjacency.to_sparse_csr(), threads)
+    return _in_torch(module, inputs["x"], [adjacency.to_sparse_csr()], threads)
 
 
 def aot_inductor(inputs: Mapping[str, Any], threads: int, *, path: str) -> Callable[[], Any]:
@@ -51,7 +57,7 @@ def aot_inductor(inputs: Mapping[str, Any], threads: int, *, path: str) -> Calla
 
     torch.set_num_threads(threads)
     compiled = torch._inductor.aoti_load_package(path)
-    return _in_torch(compiled, inputs["x"], _tensor(inputs["edge_index"]), threads)
+    return _in_torch(compiled, inputs["x"], [_tensor(inputs["edge_index"])], threads)
 
 
 def plain_onnx(inputs: Mapping[str, Any], threads: int, *, path: str) -> Callable[[], Any]:
@@ -71,7 +77,7 @@ def _tensor(value: np.ndarray) -> Any:
     return torch.from_numpy(value)
 
 
-def _in_torch(module: Any, x: np.ndarray, graph: Any, threads: int) -> Callable[[], Any]:
+def _in_torch(module: Any, x: np.ndarray, graph: list[Any], threads: int) -> Callable[[], Any]:
     import torch
 
     torch.set_num_threads(threads)
@@ -79,6 +85,6 @@ def _in_torch(module: Any, x: np.ndarray, graph: Any, threads: int) -> Callable[
 
     def call() -> Any:
         with torch.inference_mode():
-            return module(features, graph)
+            return module(features, *graph)
 
     return call

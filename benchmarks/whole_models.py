@@ -1,20 +1,27 @@
-"""Whole models on the ogbn-arxiv graph: what is exported against every way PyG offers.
+"""Whole models: what is exported against every way PyG offers, and students against teachers.
 
-    python benchmarks/whole_models.py --data DATA [--models gcn-256 gat-32 …] [--rounds 3]
+    python benchmarks/whole_models.py --data DATA [--case arxiv] [--models gcn-256 …] [--threads 2]
 
-3 layers, 128 → hidden → hidden → 40, hidden 256 and 32, and GCNII of 64 × 64 and 4 × 4, random
-weights and features, the real graph (169,343 nodes, 2.3 M edges, symmetrised), one interleaved run
-with a fresh process for each row and round. DATA is a folder with ogbn_arxiv/raw/edge.csv.gz. Rows
-of a model:
+Random weights; one interleaved run, a fresh process for each row and round. Cases:
+
+    arxiv          the ogbn-arxiv graph, random features: GCN, SAGE, GAT and GATv2 of 3 layers,
+                   128 → hidden → hidden → 40, hidden 256 and 32; GCNII of 64 × 64 and 4 × 4
+    am             the AM graph, 24 relations: R-GCN, 3 layers of 256 and 512, 2 layers of 32
+    pubmed, cora   GCNII of 64 × 64 and 4 × 4 on their own features
+    neighbourhood  one node of ogbn-arxiv with sampled neighbours
+
+Rows of a model:
 
     prepared        our bundle, the graph sorted once outside the call
     edge_index      our bundle, the edge list in the call
-    PyG CSR         PyG with a prebuilt (for GCN normalised) sparse CSR adjacency; not for GAT
+    PyG CSR         PyG with a prebuilt (for GCN normalised) sparse CSR adjacency; attention and
+                    R-GCN have none
     PyG edge_index  PyG as everybody writes it
-    AOTInductor     the PyG model compiled ahead of time
+    AOTInductor     the PyG model compiled ahead of time; torch.export refuses R-GCN
     plain ONNX      torch.onnx.export of the PyG model in ONNX Runtime; hidden 32 only
 
-All rows are checked against PyG before anything is timed. Takes about 45 minutes on two cores.
+All rows are checked against PyG before anything is timed. `arxiv` takes about an hour on two cores,
+the others a few minutes each.
 """
 
 import argparse
@@ -28,70 +35,51 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-OURS = ("prepared", "edge_index")
+from whole_model_cases import CASES, Case, Inputs  # noqa: E402
+from whole_model_parts import parts_of, rows_of  # noqa: E402
+from whole_model_report import write  # noqa: E402
+
 TOLERANCE = 1e-3
-# what each row must at least be times faster than; see the issue tracker for where they come from
-BARS = {
-    "gcn-256": {"PyG CSR": 2.5, "PyG edge_index": 12.0, "AOTInductor": 8.0},
-    "gcn-32": {"PyG CSR": 2.5, "PyG edge_index": 12.0, "AOTInductor": 8.0, "plain ONNX": 80.0},
-    "sage-256": {"PyG CSR": 2.0, "PyG edge_index": 5.0, "AOTInductor": 5.0},
-    "sage-32": {"PyG CSR": 2.5, "PyG edge_index": 10.0, "AOTInductor": 8.0, "plain ONNX": 80.0},
-    "gat-256": {"PyG edge_index": 7.0, "AOTInductor": 5.0},
-    "gat-32": {"PyG edge_index": 7.0, "AOTInductor": 5.0, "plain ONNX": 80.0},
-    "gatv2-256": {"PyG edge_index": 7.0, "AOTInductor": 5.0},
-    "gatv2-32": {"PyG edge_index": 7.0, "AOTInductor": 5.0, "plain ONNX": 80.0},
-    "gcnii-64": {},
-    "gcnii-4": {},
-}
-MODELS = tuple(BARS)
-BAR_OF_EDGE_INDEX = {"plain ONNX": 45.0}
-# a teacher in PyG against a student's bundle, and how many times faster that is to be
-COMPRESSED = {
-    ("gcn-256 PyG CSR", "gcn-32 prepared"): 25.0,
-    ("gat-256 PyG edge_index", "gcn-32 prepared"): 100.0,
-    ("gcnii-64 PyG CSR", "gcnii-4 prepared"): 100.0,
-}
 
 
-def read_inputs(data: Path) -> dict[str, np.ndarray]:
-    """Read the graph and draw features."""
-    from graphs import arxiv
-    from whole_model_rows import FEATURES
-
-    graph = arxiv(data)
-    shape = int(graph["num_nodes"]), FEATURES
-    return {
-        "x": np.random.default_rng(0).standard_normal(shape, np.float32),
-        "edge_index": graph["edge_index"],
-    }
-
-
-def prepare(model: str, folder: Path) -> list[Any]:
+def prepare(model: str, inputs: Inputs, case: Case, folder: Path) -> list[Any]:
     """Export and compile one network every way, and return its rows."""
-    import torch
-    from whole_model_rows import FEATURES, network
+    from whole_model_rows import network
 
     from graphstill.export import Row, export
 
-    module = network(model)
-    example = (torch.randn(50, FEATURES), torch.randint(0, 50, (2, 300)))
+    module, example = network(model, inputs), _example(inputs)
     rows = []
     for label, form in (("prepared", "csr"), ("edge_index", "edge_index")):
         path = folder / f"{model}-{form}"
         export(module, example, path, graph=form)
         arguments = {"path": str(path), "prepared": label == "prepared"}
         rows.append(Row(f"{model} {label}", "graphstill.export.targets:bundle", arguments))
-    if not model.startswith("gat"):
+    kind = model.partition("-")[0]
+    if kind in ("gcn", "gcnii", "sage"):
         rows.append(Row(f"{model} PyG CSR", "whole_model_rows:pyg_csr", {"model": model}))
-    if model.startswith("gcnii"):  # there to be compressed, not to be compared
+    if kind == "gcnii":  # there to be compressed, not to be compared
         return rows
     rows.append(Row(f"{model} PyG edge_index", "whole_model_rows:pyg_edge_index", {"model": model}))
-    path = str(_compile(module, example, folder / f"{model}.pt2"))
-    rows.append(Row(f"{model} AOTInductor", "whole_model_rows:aot_inductor", {"path": path}))
-    if model.endswith("-32"):
+    bars = case.bars[model]
+    if "AOTInductor" in bars:
+        path = str(_compile(module, example, folder / f"{model}.pt2"))
+        rows.append(Row(f"{model} AOTInductor", "whole_model_rows:aot_inductor", {"path": path}))
+    if "plain ONNX" in bars:
         path = str(_plain_export(module, example, folder / f"{model}.onnx"))
         rows.append(Row(f"{model} plain ONNX", "whole_model_rows:plain_onnx", {"path": path}))
     return rows
+
+
+def _example(inputs: Inputs) -> tuple[Any, ...]:
+    """Return a small example of the same widths, with all relations."""
+    import torch
+
+    x = torch.randn(50, inputs["x"].shape[1])
+    edges = torch.randint(0, 50, (2, 300))
+    if "edge_type" not in inputs:
+        return x, edges
+    return x, edges, torch.arange(300) % (int(inputs["edge_type"].max()) + 1)
 
 
 def _dynamic() -> Any:
@@ -127,7 +115,7 @@ def _plain_export(module: Any, example: Any, path: Path) -> Path:
     return path
 
 
-def check(rows: list[Any], inputs: dict[str, np.ndarray], threads: int) -> dict[str, float]:
+def check(rows: list[Any], inputs: Inputs, threads: int) -> dict[str, float]:
     """Return the largest difference of each row to PyG on the edge list; fail if one is large."""
     import importlib
 
@@ -147,139 +135,55 @@ def check(rows: list[Any], inputs: dict[str, np.ndarray], threads: int) -> dict[
     return errors
 
 
-def ratios(report: Any, models: list[str]) -> list[dict[str, Any]]:
-    """Return how many times faster each of ours is than each peer, and where a bar is missed."""
-    found = []
+def rows_for(case: Case, models: list[str], inputs: Inputs, threads: int, folder: Path) -> Any:
+    """Return checked rows of all models and of their parts, and the differences found."""
+    from aggregation import compiled
+
+    rows, errors = [], {}
     for model in models:
-        peers = [r.row.label for r in report.rows if r.row.label.startswith(f"{model} ")]
-        for ours in OURS:
-            bars = BARS[model] if ours == "prepared" else BAR_OF_EDGE_INDEX
-            for label in peers:
-                peer = label.removeprefix(f"{model} ")
-                if peer in OURS:
-                    continue
-                ratio, low, high = report.ratio(label, f"{model} {ours}")
-                memory = [
-                    report.row(name).memory["extra_bytes"] / 1e6
-                    for name in (f"{model} {ours}", label)
-                ]
-                found.append(
-                    {
-                        "model": model,
-                        "ours": ours,
-                        "peer": peer,
-                        "ratio": ratio,
-                        "interval": [low, high],
-                        "bar": bars.get(peer),
-                        "extra_mb": memory,
-                    }
-                )
-    return found
-
-
-def compressed(report: Any) -> list[list[str]]:
-    """Return how many times faster students' bundles are than teachers in PyG, as cells."""
-    labels, cells = {r.row.label for r in report.rows}, []
-    for (teacher, student), bar in COMPRESSED.items():
-        if {teacher, student} <= labels:
-            ratio, low, high = report.ratio(teacher, student)
-            cells.append([teacher, student, f"{ratio:.0f}", f"{low:.0f} – {high:.0f}", f"{bar:g}"])
-    return cells
-
-
-def markdown(report: Any, models: list[str]) -> str:
-    """Return latency and extra memory of all rows as a table."""
-    columns = ["prepared", "edge_index", "PyG CSR", "PyG edge_index", "AOTInductor", "plain ONNX"]
-    lines = [f"| ms (extra MB) | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    labels = {r.row.label for r in report.rows}
-    for model in models:
-        cells = []
-        for column in columns:
-            label = f"{model} {column}"
-            if label not in labels:
-                cells.append("–")
-                continue
-            row = report.row(label)
-            ms, mb = 1e3 * row.latency_seconds, row.memory["extra_bytes"] / 1e6
-            cells.append(f"{ms:,.0f} ({mb:,.0f})")
-        lines.append(f"| {model} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        of_model = prepare(model, inputs, case, folder)
+        errors |= check(of_model, inputs, threads)
+        rows += of_model
+    if case.parts and any(parts_of(model) for model in models):
+        rows += rows_of(models, compiled(folder))
+    return rows, errors
 
 
 def main() -> None:
-    """Prepare, check, measure, and write report.json, report.html and table.md."""
-    parser = argparse.ArgumentParser(description="Whole models on the ogbn-arxiv graph")
+    """Prepare, check, measure, and write the report, its table and its page."""
+    parser = argparse.ArgumentParser(description="Whole models against PyG's ways")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
+    parser.add_argument("--case", choices=CASES, default="arxiv")
+    parser.add_argument("--models", nargs="+", help="all of the case if not given")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("runs/whole_models"))
     parser.add_argument("--out", type=Path, default=HERE / "results" / "whole_models")
     chosen = parser.parse_args()
+    case = CASES[chosen.case]
+    models = chosen.models or list(case.bars)
+    if unknown := set(models) - set(case.bars):
+        parser.error(f"{chosen.case} has {', '.join(case.bars)}; got {', '.join(unknown)}")
 
     from graphstill.export import Settings, measure
-    from graphstill.export.bench import machine_line
-    from graphstill.export.page import Section, write_page
-    from graphstill.export.plots import latency, memory
 
-    # the measuring processes find this file by its name
+    # the measuring processes find these files by their names
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-    chosen.work.mkdir(parents=True, exist_ok=True)
+    folder = chosen.work / chosen.case
+    folder.mkdir(parents=True, exist_ok=True)
     chosen.out.mkdir(parents=True, exist_ok=True)
-    inputs = read_inputs(chosen.data)
+    inputs = case.read(chosen.data)
     print(f"{inputs['edge_index'].shape[1]:,} edges", flush=True)
-    rows, errors = [], {}
-    for model in chosen.models:
-        of_model = prepare(model, chosen.work)
-        errors |= check(of_model, inputs, chosen.threads)
-        rows += of_model
+    rows, errors = rows_for(case, models, inputs, chosen.threads, folder)
     report = measure(
         rows,
         inputs,
         Settings(threads=chosen.threads, rounds=chosen.rounds, min_samples=3, min_seconds=1.0),
-        facts={"graph": "ogbn-arxiv, symmetrised", "errors": errors, "native_operators": True},
+        facts={"graph": case.title, "errors": errors, "native_operators": True},
         on_step=lambda label: print(label, flush=True),
     )
-    compared = ratios(report, chosen.models)
-    report.facts["ratios"] = compared
-    report.save(chosen.out / "report.json")
-    table = markdown(report, chosen.models)
-    (chosen.out / "table.md").write_text(table + "\n")
-    header = ["model", "ours", "against", "times faster", "95 % interval", "at least", "extra MB"]
-    cells = [
-        [
-            c["model"],
-            c["ours"],
-            c["peer"],
-            f"{c['ratio']:.1f}",
-            f"{c['interval'][0]:.1f} – {c['interval'][1]:.1f}",
-            "–" if c["bar"] is None else f"{c['bar']:g}",
-            f"{c['extra_mb'][0]:,.0f} against {c['extra_mb'][1]:,.0f}",
-        ]
-        for c in compared
-    ]
-    sections = [Section("How many times faster", "", header, cells)]
-    if students := compressed(report):
-        header = ["teacher", "student", "times faster", "95 % interval", "at least"]
-        sections.append(Section("Teachers against students", "", header, students))
-        lines = [header, ["---"] * len(header), *students]
-        table += "\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        (chosen.out / "table.md").write_text(table + "\n")
-    for model in chosen.models:
-        part = [r for r in report.rows if r.row.label.startswith(f"{model} ")]
-        sections.append(Section(f"{model}: latency", "", svg=latency(part)))
-        sections.append(Section(f"{model}: memory", "", svg=memory(part)))
-    write_page(
-        chosen.out / "report.html",
-        "Whole models on the ogbn-arxiv graph",
-        "Three layers, 128 → hidden → hidden → 40, random weights and features, interleaved.",
-        sections,
-        footer=machine_line(report),
-    )
-    print(table)
-    for c in compared:
-        if c["bar"] is not None and c["ratio"] < c["bar"]:
-            print(f"below the bar: {c['model']} {c['ours']} against {c['peer']}: {c['ratio']:.1f}")
+    sizes = len(inputs["x"]), inputs["edge_index"].shape[1]
+    print(write(report, case, models, sizes, chosen.out / f"{chosen.case}-{chosen.threads}"))
 
 
 if __name__ == "__main__":

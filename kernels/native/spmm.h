@@ -48,7 +48,8 @@ inline int64_t asked_ahead(int64_t edges, int64_t sources, int64_t features) {
 }
 
 // Asks for the row that is needed some edges later: narrow rows are consumed faster than they
-// arrive, so they are asked for earlier.
+// arrive, so they are asked for earlier. Rows that begin inside a cache line (numpy aligns to 16
+// bytes) end in one more; asking for it gains 6 to 10 % at 32 and 256 features, and nothing at 64.
 template <int Vectors, class Element>
 GRAPHSTILL_INLINE void prefetch(const OperandsOf<Element>& o, const Element* x, int64_t edge) {
   constexpr int kDistance = Vectors >= 8 ? 16 : 32;
@@ -56,6 +57,7 @@ GRAPHSTILL_INLINE void prefetch(const OperandsOf<Element>& o, const Element* x, 
   const Element* row = x + o.col[edge + kDistance] * o.features;
   constexpr int kLine = 64 / sizeof(Element);
   for (int at = 0; at < Vectors * kLanes; at += kLine) __builtin_prefetch(row + at);
+  if (Vectors != 4 && (uintptr_t)row % 64) __builtin_prefetch(row + Vectors * kLanes - 1);
 }
 
 template <bool Weighted, bool Scaled, class Element>
