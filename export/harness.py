@@ -84,7 +84,7 @@ class Measured:
     @property
     def medians(self) -> list[float]:
         """The median of each round, in seconds."""
-        return [statistics.median(r["samples"]) for r in self.rounds]
+        return [cost_of_round(r) for r in self.rounds]
 
     @property
     def latency_seconds(self) -> float:
@@ -140,6 +140,11 @@ class Report:
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
         partial.replace(path)
+
+
+def cost_of_round(of_round: Mapping[str, Any]) -> float:
+    """Return what one request cost in a round, in seconds: its median call."""
+    return statistics.median(of_round["samples"])
 
 
 class MeasurementError(RuntimeError):
