@@ -10,6 +10,7 @@ from ..serve import Bundle, Session
 from . import plots
 from .awkward import random_graph
 from .harness import Measured, Report, Row
+from .markdown_report import write_markdown
 from .page import Section, write_page
 
 
@@ -18,12 +19,18 @@ def bundle_rows(
 ) -> list[Row]:
     """Return a row for each bundle, and one for its network in PyG where that is wanted."""
     rows = []
-    for path, label in zip(paths, _labels(paths), strict=True):
+    for path, label in zip(paths, labels_of(paths), strict=True):
         arguments = {"path": str(path), "native": native, "prepared": prepared}
         rows.append(Row(label, "graphstill.export.targets:bundle", arguments))
         if pyg:
             rows.append(Row(f"{label}, PyG", "graphstill.export.targets:pyg", {"path": str(path)}))
     return rows
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path: its last part, or more of it where that is not enough."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def random_inputs(
@@ -51,7 +58,7 @@ def quality(
         Agreement and, with labels, accuracy, 0-1, by the bundle's label.
     """
     answers, first = {}, None
-    for path, label in zip(paths, _labels(paths), strict=True):
+    for path, label in zip(paths, labels_of(paths), strict=True):
         session = Session(path)
         names = {spec.name for spec in session.inputs}
         if session.bundle.manifest.graph == "csr":
@@ -83,20 +90,38 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     return header, [[row.row.label, *_cells(row, known)] for row in report.rows]
 
 
+def verdicts(report: Report) -> list[str]:
+    """Return the verdict of every row against the first."""
+    first, *others = [row.row.label for row in report.rows]
+    return [verdict(report, first, other) for other in others]
+
+
+def write_report(report: Report, folder: Path, title: str) -> None:
+    """Write report.json, report.md and report.html."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report.save(folder / "report.json")
+    tables = {"": table(report)}
+    line = machine_line(report)
+    write_markdown(folder / "report.md", title, _lead(report), tables, verdicts(report), line)
+    write_report_page(report, folder / "report.html", title)
+
+
 def write_report_page(report: Report, path: Path, title: str) -> None:
     """Write report.html."""
     header, rows = table(report)
-    labels = [row.row.label for row in report.rows]
-    verdicts = [verdict(report, labels[0], label) for label in labels[1:]]
     sections = [
-        Section("Side by side", "; ".join(verdicts), header, rows),
+        Section("Side by side", "; ".join(verdicts(report)), header, rows),
         *measurement_sections(report),
     ]
-    lead = (
+    write_page(path, title, _lead(report), sections, footer=machine_line(report))
+
+
+def _lead(report: Report) -> str:
+    threads = "1 thread" if report.settings.threads == 1 else f"{report.settings.threads} threads"
+    return (
         f"{report.settings.rounds} interleaved rounds, a fresh process for each row and round, "
-        f"{report.settings.threads} threads. Intervals are 95 %, over rounds."
+        f"{threads}. Intervals are 95 %, over rounds."
     )
-    write_page(path, title, lead, sections, footer=machine_line(report))
 
 
 def measurement_sections(report: Report) -> list[Section]:
@@ -122,12 +147,6 @@ def machine_line(report: Report) -> str:
         f"Python {machine['python']}; {versions}; {native}; {machine['time']}; load "
         f"{machine['load_before']:.1f} before, {machine['load_after']:.1f} after.{warning}"
     )
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each path: its last part, or more of it where that is not enough."""
-    names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _cells(row: Measured, known: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -1,8 +1,8 @@
 """compare: did anything become slower between two reports of the same machine?
 
-Rounds are what is compared: the median call of each, or what a scenario measures in each. Two reports
-are separate runs, so their rounds are not paired, and the interval is Welch's. Nothing is said of a
-row whose interval holds both answers.
+Rounds are what is compared: the median call of each, or what a scenario measures in each. Two
+reports are separate runs, so their rounds are not paired, and the interval is Welch's. Nothing is
+said of a row whose interval holds both answers.
 """
 
 import json
@@ -21,6 +21,8 @@ _FREE_VERSIONS = {"graphstill"}
 _FREE_ARGUMENTS = {"path", "reference"}
 # what may differ of how long was measured
 _FREE_SETTINGS = {"rounds", "min_samples", "min_seconds", "timeout_seconds"}
+# of the facts, what was given to the rows
+_FACTS = ("data", "native_operators", "requests")
 
 Json = Mapping[str, Any]
 
@@ -135,7 +137,7 @@ def _conditions(report: Json) -> dict[str, Any]:
         **{name: machine[name] for name in ("processor", "cores", "python")},
         **_flat("version of ", versions),
         **_flat("", settings),
-        **{name: facts[name] for name in ("data", "native_operators") if name in facts},
+        **_flat("", {name: facts[name] for name in _FACTS if name in facts}),
     }
 
 

@@ -28,6 +28,8 @@ def to_svg(figure: Figure) -> str:
     """Return a figure as SVG text, the same bytes for the same figure."""
     file = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(file, format="svg", bbox_inches="tight", metadata=nothing, dpi=200)
+    figure.savefig(
+        file, format="svg", bbox_inches="tight", metadata=nothing, dpi=200, transparent=True
+    )
     text = file.getvalue()
     return text[text.index("<svg") :]

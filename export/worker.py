@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,27 @@ def main(task_path: str) -> None:
     if task["kind"] == "memory":
         result = measure_memory(call)
     else:
-        call()
+        first_call = call if task["scenario"] is None else partial(call.answer, [0])
+        first_call()
         first = time.perf_counter()
         result = {
             "import_seconds": imported - start,
             "load_seconds": loaded - imported,
             "first_call_seconds": first - loaded,
-            **measure_latency(call, task["min_samples"], task["min_seconds"]),
+            **_measure(call, task),
         }
     Path(task_path).with_suffix(".result").write_text(json.dumps(result))
+
+
+def _measure(call: Any, task: dict[str, Any]) -> dict[str, Any]:
+    enough = task["min_samples"], task["min_seconds"]
+    if task["scenario"] is None:
+        return measure_latency(call, *enough)
+    from .scenarios import measure_scenario
+
+    calls, stable = _warm_up(call, max(task["min_seconds"], 0.2))
+    found = measure_scenario(call, task["scenario"], *enough, seed=task["round"])
+    return {**found, "warmup_calls": calls, "stable": stable}
 
 
 def measure_latency(

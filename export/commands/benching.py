@@ -1,12 +1,17 @@
 """bench: bundles side by side, and reports against each other."""
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, Root, SplitSeed, guarded, load_inputs, out, print_table, steps
+from .console import AsJson, Root, SplitSeed, err, guarded, load_inputs, out, print_table, steps
+
+if TYPE_CHECKING:
+    from .. import Report, Settings
+    from ..requests import Requests
 
 
 def bench(
@@ -31,6 +36,27 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Interleaved rounds.")] = 5,
     min_samples: Annotated[int, typer.Option(help="Fewest samples a round.")] = 10,
     min_seconds: Annotated[float, typer.Option(help="Shortest sampling time a round.")] = 0.5,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            help="Requests for single nodes, by MLPerf LoadGen: single-stream, server or offline."
+        ),
+    ] = None,
+    slo_ms: Annotated[
+        float | None, typer.Option(help="server: latency that the percentile must meet, in ms.")
+    ] = None,
+    percentile: Annotated[
+        int, typer.Option(help="The percentile of a scenario: 50, 90, 95 or 99.")
+    ] = 99,
+    requests: Annotated[int, typer.Option(help="Different requests of a scenario.")] = 128,
+    nodes_per_request: Annotated[int, typer.Option(help="Nodes that a request asks for.")] = 1,
+    popularity: Annotated[
+        str, typer.Option(help="Which nodes are asked for: uniform, degree or zipf.")
+    ] = "uniform",
+    num_neighbors: Annotated[
+        str | None, typer.Option(help="In-edges to draw in each hop, as 15,10; all if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="offline: requests answered together.")] = 1,
     compared: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
@@ -47,9 +73,12 @@ def bench(
     """Measure bundles side by side: latency, memory, and accuracy and agreement beside them.
 
     Each row runs in a fresh process in each round; rows take turns. Says which is faster only if
-    the 95 % interval does.
+    the 95 % interval does. With --scenario, requests for single nodes are sampled, fetched and
+    answered under load, and every kept answer is checked afterwards.
 
     graphstill bench bundles/teacher bundles/student --data cora --pyg
+
+    graphstill bench bundles/student --data cora --scenario server --slo-ms 5
 
     graphstill bench --compare yesterday/report.json bench/report.json
     """
@@ -58,35 +87,105 @@ def bench(
             return _compare(*compared, tolerance, as_json)
         if not bundles:
             raise ValueError("name at least one bundle to measure, or two reports with --compare")
-        from ...serve import Bundle, Session
-        from .. import Settings, bench as benches, measure
+        from .. import Scenario, Settings
+        from ..requests import Requests
 
-        settings = Settings(threads, rounds, min_samples, min_seconds)
-        first = Bundle.load(bundles[0])
+        measured = Settings(threads, rounds, min_samples, min_seconds)
         inputs, labels, nodes = load_inputs(data, root, split_seed)
+        facts = {"data": data or f"random graph, {num_nodes} nodes, {num_edges} edges"}
+        work = _Work(bundles, inputs, labels, facts, out_dir, portable, as_json)
         if inputs is None:
-            inputs = benches.random_inputs(first, num_nodes, num_edges)
-        inputs = Session(first).flat(inputs)
-        facts = {
-            "data": data or f"random graph, {num_nodes} nodes, {num_edges} edges",
-            "quality": benches.quality(bundles, inputs, labels, nodes),
-            "native_operators": not portable and Session(first).native_operators,
-        }
-        rows = benches.bundle_rows(bundles, pyg=pyg, native=not portable, prepared=prepared)
-        with steps(len(rows) * (rounds + 1), "measuring") as step:
-            report = measure(rows, inputs, settings, facts=facts, on_step=step)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        report.save(out_dir / "report.json")
-        benches.write_report_page(report, out_dir / "report.html", "Side by side")
-        if as_json:
-            print((out_dir / "report.json").read_text(), end="")
-            return
-        print_table(*benches.table(report), title=f"{threads} threads, {rounds} rounds")
-        for row in report.rows[1:]:
-            out.print(
-                benches.verdict(report, report.rows[0].row.label, row.row.label), highlight=False
-            )
-        out.print(f"open {out_dir / 'report.html'}", highlight=False, soft_wrap=True)
+            work.make_graph(num_nodes, num_edges)
+        if scenario is None:
+            return _calls(work, measured, nodes, pyg=pyg, prepared=prepared)
+        asked = Requests(requests, nodes_per_request, popularity, _numbers(num_neighbors))
+        slo = None if slo_ms is None else slo_ms / 1e3
+        loaded = replace(measured, scenario=Scenario(scenario, slo, percentile, batch))
+        _scenario(work, loaded, asked)
+
+
+@dataclass
+class _Work:
+    """What is measured, and where the report goes."""
+
+    bundles: list[Path]
+    inputs: dict[str, Any] | None
+    labels: Any
+    facts: dict[str, Any]
+    out_dir: Path
+    portable: bool
+    as_json: bool
+
+    def make_graph(self, num_nodes: int, num_edges: int) -> None:
+        from ...serve import Bundle
+        from .. import bench as benches
+
+        first = Bundle.load(self.bundles[0])
+        self.inputs = benches.random_inputs(first, num_nodes, num_edges)
+
+    def flat_inputs(self) -> dict[str, Any]:
+        """Return inputs by their names in the first bundle's file; say which operators run."""
+        from ...serve import Session
+
+        session = Session(self.bundles[0])
+        self.facts["native_operators"] = not self.portable and session.native_operators
+        return session.flat(self.inputs or {})
+
+
+def _calls(work: _Work, settings: "Settings", nodes: Any, *, pyg: bool, prepared: bool) -> None:
+    """Measure calls for the whole graph."""
+    from .. import bench as benches
+
+    inputs = work.flat_inputs()
+    work.facts["quality"] = benches.quality(work.bundles, inputs, work.labels, nodes)
+    native = not work.portable
+    rows = benches.bundle_rows(work.bundles, pyg=pyg, native=native, prepared=prepared)
+    report = _measured(rows, inputs, settings, work.facts)
+    benches.write_report(report, work.out_dir, "Side by side")
+    _show(work, benches.table(report), benches.verdicts(report), settings)
+
+
+def _scenario(work: _Work, settings: "Settings", asked: "Requests") -> None:
+    """Measure requests for single nodes; exit with 1 if an answer was wrong."""
+    from ..load_page import load_table, verdicts, write_load_report
+    from ..loads import check_answers, request_facts, request_inputs, request_rows
+
+    inputs = request_inputs(work.flat_inputs(), asked)
+    facts = work.facts | request_facts(inputs, asked)
+    rows = request_rows(work.bundles, asked, native=not work.portable)
+    report = _measured(rows, inputs, settings, facts)
+    report.facts["answers"] = check_answers(report, inputs, work.labels)
+    work.out_dir.mkdir(parents=True, exist_ok=True)
+    write_load_report(report, work.out_dir)
+    _show(work, load_table(report), verdicts(report), settings)
+    wrong = [label for label, found in report.facts["answers"].items() if not found["ok"]]
+    if wrong:
+        err.print(f"timed answers were wrong: {', '.join(wrong)}", highlight=False)
+        raise typer.Exit(1)
+
+
+def _measured(rows: Any, inputs: Any, settings: "Settings", facts: dict[str, Any]) -> "Report":
+    from .. import measure
+
+    with steps(len(rows) * (settings.rounds + 1), "measuring") as step:
+        return measure(rows, inputs, settings, facts=facts, on_step=step)
+
+
+def _show(work: _Work, table: Any, said: list[str], settings: "Settings") -> None:
+    if work.as_json:
+        print((work.out_dir / "report.json").read_text(), end="")
+        return
+    print_table(*table, title=f"{settings.threads} threads, {settings.rounds} rounds")
+    for line in said:
+        out.print(line, highlight=False)
+    out.print(f"open {work.out_dir / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--num-neighbors takes numbers such as 15,10, got {text!r}") from None
 
 
 def _compare(old: Path, new: Path, tolerance: float, as_json: bool) -> None:
