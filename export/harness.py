@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from .energy import counters
 from .intervals import SAMPLES_FOR, percentile, ratio_interval, spread
 
 FORMAT = 1
@@ -143,6 +144,12 @@ class Measured:
     def cost_seconds(self) -> float:
         """The median of the rounds' costs."""
         return statistics.median(self.costs)
+
+    @property
+    def joules_per_call(self) -> float | None:
+        """The median of the rounds' energy of a call, where the machine counts it."""
+        found = [r["joules_per_call"] for r in self.rounds if "joules_per_call" in r]
+        return statistics.median(found) if found else None
 
     @property
     def is_noisy(self) -> bool:
@@ -272,6 +279,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := _version(name))},
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "energy": counters()[1],
         "load_before": os.getloadavg()[0],
     }
 

@@ -70,7 +70,8 @@ def unpaired_ratio_interval(
     parts = [statistics.variance(side) / len(side) for side in logs]
     variance = sum(parts)
     if variance == 0:
-        return (math.exp(difference),) * 3
+        ratio = math.exp(difference)
+        return ratio, ratio, ratio
     spread_of_parts = sum(part**2 / (len(side) - 1) for part, side in zip(parts, logs, strict=True))
     half = _t_quantile(int(variance**2 / spread_of_parts)) * math.sqrt(variance)
     return math.exp(difference), math.exp(difference - half), math.exp(difference + half)

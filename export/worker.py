@@ -69,16 +69,22 @@ def measure_latency(
         min_seconds: Shortest time over which samples are taken.
 
     Returns:
-        Samples in seconds, the number of warm-up calls, and whether they became stable.
+        Samples in seconds, the number of warm-up calls, whether they became stable, and the energy
+        of a call where the machine counts it.
     """
+    from .energy import Meter
+
     budget = max(min_seconds, 0.2)
     warmup, stable = _warm_up(call, budget)
+    meter = Meter()
     samples, start = [], time.perf_counter()
     while len(samples) < min_samples or time.perf_counter() - start < min_seconds:
         before = time.perf_counter()
         call()
         samples.append(time.perf_counter() - before)
-    return {"samples": samples, "warmup_calls": warmup, "stable": stable}
+    joules = meter.joules()
+    energy = {} if joules is None else {"joules_per_call": joules / len(samples)}
+    return {"samples": samples, "warmup_calls": warmup, "stable": stable, **energy}
 
 
 def _warm_up(call: Callable[[], Any], budget: float) -> tuple[int, bool]:

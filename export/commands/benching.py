@@ -29,7 +29,14 @@ def bench(
     split_seed: SplitSeed = 0,
     num_nodes: Annotated[int, typer.Option(help="Nodes of the random graph.")] = 10_000,
     num_edges: Annotated[int, typer.Option(help="Edges of the random graph.")] = 100_000,
-    pyg: Annotated[bool, typer.Option(help="Measure each network in PyG as well.")] = False,
+    pyg: Annotated[bool, typer.Option(help="The same as --peers pyg.")] = False,
+    peers: Annotated[
+        str,
+        typer.Option(
+            help="Measure each network in other ways as well: any of pyg, pyg-csr, compile, aoti, "
+            "plain-onnx, with commas between them."
+        ),
+    ] = "",
     portable: Annotated[bool, typer.Option(help="Do not use the C++ operators.")] = False,
     prepared: Annotated[bool, typer.Option(help="Sort the graph before the calls.")] = False,
     threads: Annotated[int, typer.Option(help="Threads of each process.")] = 1,
@@ -97,7 +104,8 @@ def bench(
         if inputs is None:
             work.make_graph(num_nodes, num_edges)
         if scenario is None:
-            return _calls(work, measured, nodes, pyg=pyg, prepared=prepared)
+            named = [name for name in ("pyg" if pyg else "", *peers.split(",")) if name]
+            return _calls(work, measured, nodes, list(dict.fromkeys(named)), prepared)
         asked = Requests(requests, nodes_per_request, popularity, _numbers(num_neighbors))
         slo = None if slo_ms is None else slo_ms / 1e3
         loaded = replace(measured, scenario=Scenario(scenario, slo, percentile, batch))
@@ -132,17 +140,25 @@ class _Work:
         return session.flat(self.inputs or {})
 
 
-def _calls(work: _Work, settings: "Settings", nodes: Any, *, pyg: bool, prepared: bool) -> None:
+def _calls(work: _Work, settings: "Settings", nodes: Any, peers: list[str], prepared: bool) -> None:
     """Measure calls for the whole graph."""
     from .. import bench as benches
 
     inputs = work.flat_inputs()
     work.facts["quality"] = benches.quality(work.bundles, inputs, work.labels, nodes)
     native = not work.portable
-    rows = benches.bundle_rows(work.bundles, pyg=pyg, native=native, prepared=prepared)
+    rows = benches.bundle_rows(work.bundles, native=native, prepared=prepared)
+    if peers:
+        from ..peer_files import with_peers
+
+        with steps(len(rows), "preparing") as step:
+            folder = work.out_dir / "peers"
+            rows, facts = with_peers(rows, peers, inputs, settings.threads, folder, step)
+        work.facts |= facts
     report = _measured(rows, inputs, settings, work.facts)
     benches.write_report(report, work.out_dir, "Side by side")
-    _show(work, benches.table(report), benches.verdicts(report), settings)
+    left_out = [f"left out: {k}: {why}" for k, why in work.facts.get("left_out", {}).items()]
+    _show(work, benches.table(report), benches.verdicts(report) + left_out, settings)
 
 
 def _scenario(work: _Work, settings: "Settings", asked: "Requests") -> None:
