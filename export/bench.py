@@ -171,7 +171,9 @@ def machine_line(report: Report) -> str:
     machine = report.machine
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     native = "C++ operators" if report.facts.get("native_operators") else "portable operators"
-    noisy = [row.row.label for row in report.rows if row.is_noisy]
+    # requests of different sizes spread anyway
+    rows = report.rows if report.settings.scenario is None else []
+    noisy = [row.row.label for row in rows if row.is_noisy]
     warning = f" Noisy samples: {', '.join(noisy)}." if noisy else ""
     energy = f" Energy: {machine['energy']}." if "energy" in machine else ""
     return (

@@ -44,16 +44,17 @@ class Row:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-SCENARIOS = ("single-stream", "server", "offline")
+SCENARIOS = ("single-stream", "server", "offline", "phases")
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """How requests arrive; see `scenarios`.
+    """How requests arrive; see `scenarios` and `phases`.
 
     Attributes:
         kind: "single-stream", one after the other; "server", at random times, at the largest rate
-            whose percentile meets the limit; "offline", all at once.
+            whose percentile meets the limit; "offline", all at once; "phases", one after the other
+            as in `phases`, without LoadGen.
         slo_seconds: The limit of the server scenario.
         percentile: The percentile that must meet it, and that every test has samples for.
         batch: How many requests are answered together offline.

@@ -12,9 +12,9 @@ from .markdown_report import Table, write_markdown
 from .page import Section, write_page
 
 _WHAT = {
-    "single-stream": "requests one after the other",
-    "server": "requests at random times (Poisson), latency from when a request was due",
-    "offline": "all requests at once",
+    "single-stream": "Requests one after the other",
+    "server": "Requests at random times (Poisson), latency from when a request was due",
+    "offline": "All requests at once",
 }
 
 
@@ -87,7 +87,7 @@ def write_load_report(report: Report, folder: Path) -> None:
 
 
 def _lead(report: Report) -> str:
-    asked = report.facts["requests"]
+    asked = report.facts["requests"][0]
     scenario, settings = scenario_of(report), report.settings
     drawn = asked["num_neighbors"]
     neighbours = "whole neighbourhoods" if drawn is None else f"{drawn} neighbours a hop"
@@ -98,7 +98,7 @@ def _lead(report: Report) -> str:
     )
     nodes = "one node" if asked["nodes"] == 1 else f"{asked['nodes']} nodes"
     return (
-        f"{_WHAT[scenario.kind].capitalize()}{limit}. {asked['count']} different requests for "
+        f"{_WHAT[scenario.kind]}{limit}. {asked['count']} different requests for "
         f"{nodes}, {asked['popularity']} popularity, {neighbours} of "
         f"{report.facts['data']}; a request is sampled, its features are fetched and the model is "
         f"run inside the clock. MLPerf LoadGen, {settings.rounds} rounds in turns, a fresh process "

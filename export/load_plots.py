@@ -1,15 +1,14 @@
 """Plots of requests under load, as SVG text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from .figures import COLORS, DISTINCT, STYLE, to_svg
+from .figures import COLORS, DISTINCT, STYLE, log_ticks, to_svg
 from .harness import Measured
 from .intervals import SAMPLES_FOR
 
@@ -19,22 +18,30 @@ _LIMIT = COLORS[4]
 
 
 def tails(rows: Sequence[Measured], slo_seconds: float | None = None) -> str:
+    """Latency by percentile of each row; see `tails_of`."""
+    rounds = {row.row.label: [r["samples"] for r in row.rounds] for row in rows}
+    return tails_of({row.row.label: row.samples for row in rows}, slo_seconds, rounds)
+
+
+def tails_of(
+    samples: Mapping[str, Sequence[float]],
+    slo_seconds: float | None = None,
+    rounds: Mapping[str, Sequence[Sequence[float]]] | None = None,
+) -> str:
     """Latency by percentile, the tail drawn out; solid as far as there are samples enough."""
     with matplotlib.rc_context(_BOTH):
-        figure = Figure(figsize=(7.5, 3.6))
+        figure = Figure(figsize=(9.6, 3.8))
         axes = figure.subplots()
-        for row, color in zip(rows, _colors(len(rows)), strict=True):
-            for of_round in row.rounds:
-                _tail(axes, of_round["samples"], color=color, lw=0.6, alpha=0.4)
-            _tail(axes, row.samples, color=color, lw=2, carried=True, label=row.row.label)
+        for (label, values), color in zip(samples.items(), _colors(len(samples)), strict=True):
+            for of_round in (rounds or {}).get(label, ()):
+                _tail(axes, of_round, color=color, lw=0.6, alpha=0.4)
+            _tail(axes, values, color=color, lw=2, carried=True, label=label)
         _limit(axes, slo_seconds)
-        axes.set_yscale("log")
+        _milliseconds(axes)
         axes.set_xticks([_stretched(p) for p in _SHOWN], [f"p{p:g}" for p in _SHOWN])
         axes.set_xlim(0, _stretched(99.95))
-        _milliseconds(axes)
-        axes.set_xlabel(
-            "percentile of requests (thin: rounds, thick: all, dotted: too few samples)"
-        )
+        thin = "thin: rounds, thick: all, " if rounds else ""
+        axes.set_xlabel(f"percentile of requests ({thin}dotted: too few samples)")
         _legend(axes)
         return to_svg(figure)
 
@@ -42,7 +49,7 @@ def tails(rows: Sequence[Measured], slo_seconds: float | None = None) -> str:
 def searches(rows: Sequence[Measured], percentile: int, slo_seconds: float) -> str:
     """Every probe of the search for the largest rate: what held is filled, what did not is not."""
     with matplotlib.rc_context(_BOTH):
-        figure = Figure(figsize=(7.5, 3.6))
+        figure = Figure(figsize=(9.6, 3.8))
         axes = figure.subplots()
         for row, color in zip(rows, _colors(len(rows)), strict=True):
             for of_round in row.rounds:
@@ -50,8 +57,7 @@ def searches(rows: Sequence[Measured], percentile: int, slo_seconds: float) -> s
             axes.plot([], [], "o", color=color, label=row.row.label)
         _limit(axes, slo_seconds)
         axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(_short))
+        log_ticks(axes.xaxis)
         axes.set_xlabel("requests a second that arrive (line: the largest rate that holds)")
         _milliseconds(axes, f"p{percentile} of the latency in ms")
         _legend(axes)
@@ -102,8 +108,8 @@ def _limit(axes: Axes, slo_seconds: float | None) -> None:
 
 def _milliseconds(axes: Axes, label: str = "latency in ms") -> None:
     axes.set_ylabel(label)
-    axes.yaxis.set_major_formatter(FuncFormatter(_short))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_yscale("log")
+    log_ticks(axes.yaxis)
 
 
 def _legend(axes: Axes) -> None:
@@ -112,7 +118,3 @@ def _legend(axes: Axes) -> None:
 
 def _colors(count: int) -> list[str]:
     return [DISTINCT[i % len(DISTINCT)] for i in range(count)]
-
-
-def _short(value: float, _: Any = None) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -15,7 +15,7 @@ import numpy as np
 from ..serve import Bundle, Session
 from .bench import labels_of
 from .harness import Measured, Report, Row
-from .requests import Requests, draw_seeds
+from .requests import Requests, draw_seeds, seeds_of
 
 TOLERANCE = 1e-4
 
@@ -44,10 +44,26 @@ def request_inputs(inputs: Mapping[str, np.ndarray], requests: Requests) -> dict
     return {**inputs, "seeds": draw_seeds(requests, inputs["edge_index"], len(inputs["x"]))}
 
 
-def request_facts(inputs: Mapping[str, np.ndarray], requests: Requests) -> dict[str, Any]:
+def grouped_inputs(
+    inputs: Mapping[str, np.ndarray], groups: Sequence[Requests]
+) -> dict[str, np.ndarray]:
+    """Return a graph with the nodes of several kinds of requests, numbered through.
+
+    Raises:
+        ValueError: If there is no graph of one type.
+    """
+    drawn = [request_inputs(inputs, group)["seeds"] for group in groups]
+    return {**inputs, **{f"seeds_{i}": seeds for i, seeds in enumerate(drawn)}}
+
+
+def request_facts(inputs: Mapping[str, np.ndarray], groups: Sequence[Requests]) -> dict[str, Any]:
     """Return how requests were drawn, and from what."""
-    edges = inputs["edge_index"].shape[1]
-    return {"requests": asdict(requests), "nodes": len(inputs["x"]), "edges": edges}
+    drawn = [asdict(group) for group in groups]
+    return {
+        "requests": drawn,
+        "num_nodes": len(inputs["x"]),
+        "num_edges": inputs["edge_index"].shape[1],
+    }
 
 
 def check_answers(
@@ -86,14 +102,15 @@ def _check(
         "answers": len(pairs),
         "relative_error": error,
         "ok": bool(pairs) and error <= TOLERANCE,
-        "agreement": float(np.mean(same)) if pairs else 0.0,
+        "agreement": float(np.mean(np.concatenate(same))) if pairs else 0.0,
     }
     if labels is not None and pairs:
+        seeds = seeds_of(inputs)
         right = [
-            got.argmax(-1) == labels[inputs["seeds"][request]]
+            got.argmax(-1) == labels[seeds[request]]
             for (request, _), (got, _) in zip(row.answers, pairs, strict=True)
         ]
-        found["accuracy"] = float(np.mean(right))
+        found["accuracy"] = float(np.mean(np.concatenate(right)))
     return found
 
 
@@ -102,7 +119,7 @@ def expected_answers(
 ) -> dict[int, np.ndarray]:
     """Return what a row's bundle answers to some requests, by number, [nodes, classes] each."""
     bundle = Bundle.load(row.arguments["path"])
-    seeds = inputs["seeds"]
+    seeds = seeds_of(inputs)
     if row.arguments.get("num_neighbors") is None:
         whole = whole_graph(Session(bundle), inputs)
         return {request: whole[seeds[request]] for request in requests}

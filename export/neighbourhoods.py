@@ -14,6 +14,7 @@ import torch
 from ..distill.sampler import NeighborSampler, Sample
 from ..kernels import CSRGraph
 from ..serve import Bundle, Graph, Session
+from .requests import seeds_of
 
 Array = np.ndarray
 
@@ -31,7 +32,7 @@ class Neighbourhoods:
 
     Args:
         bundle: What answers; it must say how many hops it looks.
-        inputs: The whole graph and its features, and `seeds` [requests, nodes] int64.
+        inputs: The whole graph and its features, and the nodes of requests, see `requests`.
         threads: Threads of the session and of sampling.
         native: Whether to use the C++ operators.
         num_neighbors: In-edges to draw in each hop; None takes all, and answers as the whole graph
@@ -53,7 +54,8 @@ class Neighbourhoods:
     ) -> None:
         torch.set_num_threads(threads)
         self.session = Session(bundle, threads=threads, native=native)
-        self.seeds, self.count = inputs["seeds"], len(inputs["seeds"])
+        self.seeds = seeds_of(inputs)
+        self.count = len(self.seeds)
         graph = CSRGraph.from_edge_index(torch.from_numpy(inputs["edge_index"]), len(inputs["x"]))
         self._sampler = NeighborSampler(graph, fan_outs(bundle, num_neighbors))
         self._of_nodes, self._of_edges = _features(self.session, inputs, graph.perm.numpy())
@@ -70,10 +72,15 @@ class Neighbourhoods:
 
     def sample(self, requests: Sequence[int]) -> Part:
         """Cut out what the nodes of some requests see."""
-        asked = torch.from_numpy(self.seeds[list(requests)])
-        seeds, places = asked.unique(return_inverse=True)
+        asked = [self.seeds[request] for request in requests]
+        seeds, places = torch.from_numpy(np.concatenate(asked)).unique(return_inverse=True)
         sample = self._sampler.sample(seeds, seed=int(requests[0]))
-        return Part(sample, list(places.numpy()))
+        ends = np.cumsum([len(nodes) for nodes in asked])
+        return Part(sample, np.split(places.numpy(), ends[:-1]))
+
+    def size(self, part: Part) -> tuple[int, int]:
+        """Return the nodes and edges of a neighbourhood."""
+        return part.sample.n_id.numel(), part.sample.e_id.numel()
 
     def fetch(self, part: Part) -> dict[str, Any]:
         """Gather what belongs to the nodes and edges of a neighbourhood."""

@@ -1,6 +1,6 @@
 """Requests: which nodes are asked for, by how popular nodes are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +60,17 @@ def draw_seeds(requests: Requests, edge_index: np.ndarray, num_nodes: int) -> np
             keys = np.log(rng.random(num_nodes)) / weight
             row[:] = np.argpartition(-keys, requests.nodes - 1)[: requests.nodes]
     return seeds
+
+
+def seeds_of(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Return the nodes of every request.
+
+    They are the rows of the input `seeds`, or of `seeds_0`, `seeds_1` and so on, numbered through.
+    """
+    names = ["seeds"] if "seeds" in inputs else []
+    while (name := f"seeds_{len(names)}") in inputs:
+        names.append(name)
+    return [nodes for name in names for nodes in inputs[name]]
 
 
 def popularity(

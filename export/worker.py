@@ -51,10 +51,16 @@ def _measure(call: Any, task: dict[str, Any]) -> dict[str, Any]:
     enough = task["min_samples"], task["min_seconds"]
     if task["scenario"] is None:
         return measure_latency(call, *enough)
-    from .scenarios import measure_scenario
-
     calls, stable = _warm_up(call, max(task["min_seconds"], 0.2))
-    found = measure_scenario(call, task["scenario"], *enough, seed=task["round"])
+    scenario, seed = task["scenario"], task["round"]
+    if scenario["kind"] == "phases":
+        from .phases import measure_phases
+
+        found = measure_phases(call, *enough, kept=scenario["kept"], seed=seed)
+    else:
+        from .scenarios import measure_scenario
+
+        found = measure_scenario(call, scenario, *enough, seed=seed)
     return {**found, "warmup_calls": calls, "stable": stable}
 
 

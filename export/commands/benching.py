@@ -46,7 +46,8 @@ def bench(
     scenario: Annotated[
         str | None,
         typer.Option(
-            help="Requests for single nodes, by MLPerf LoadGen: single-stream, server or offline."
+            help="Requests for single nodes: by MLPerf LoadGen single-stream, server or offline; "
+            "or phases, which times every step of a request."
         ),
     ] = None,
     slo_ms: Annotated[
@@ -56,9 +57,14 @@ def bench(
         int, typer.Option(help="The percentile of a scenario: 50, 90, 95 or 99.")
     ] = 99,
     requests: Annotated[int, typer.Option(help="Different requests of a scenario.")] = 128,
-    nodes_per_request: Annotated[int, typer.Option(help="Nodes that a request asks for.")] = 1,
+    nodes_per_request: Annotated[
+        str, typer.Option(help="Nodes that a request asks for; phases: several, as 1,8,64.")
+    ] = "1",
     popularity: Annotated[
-        str, typer.Option(help="Which nodes are asked for: uniform, degree or zipf.")
+        str,
+        typer.Option(
+            help="Which nodes are asked for: uniform, degree or zipf; phases: several of them."
+        ),
     ] = "uniform",
     num_neighbors: Annotated[
         str | None, typer.Option(help="In-edges to draw in each hop, as 15,10; all if not given.")
@@ -106,7 +112,12 @@ def bench(
         if scenario is None:
             named = [name for name in ("pyg" if pyg else "", *peers.split(",")) if name]
             return _calls(work, measured, nodes, list(dict.fromkeys(named)), prepared)
-        asked = Requests(requests, nodes_per_request, popularity, _numbers(num_neighbors))
+        neighbours = _numbers("--num-neighbors", num_neighbors)
+        asked = [
+            Requests(requests, nodes, kind, neighbours)
+            for kind in popularity.split(",")
+            for nodes in _numbers("--nodes-per-request", nodes_per_request) or []
+        ]
         slo = None if slo_ms is None else slo_ms / 1e3
         loaded = replace(measured, scenario=Scenario(scenario, slo, percentile, batch))
         _scenario(work, loaded, asked)
@@ -161,19 +172,29 @@ def _calls(work: _Work, settings: "Settings", nodes: Any, peers: list[str], prep
     _show(work, benches.table(report), benches.verdicts(report) + left_out, settings)
 
 
-def _scenario(work: _Work, settings: "Settings", asked: "Requests") -> None:
+def _scenario(work: _Work, settings: "Settings", asked: list["Requests"]) -> None:
     """Measure requests for single nodes; exit with 1 if an answer was wrong."""
     from ..load_page import load_table, verdicts, write_load_report
-    from ..loads import check_answers, request_facts, request_inputs, request_rows
+    from ..loads import check_answers, grouped_inputs, request_facts, request_inputs, request_rows
 
-    inputs = request_inputs(work.flat_inputs(), asked)
+    rows = request_rows(work.bundles, asked[0], native=not work.portable)
+    in_phases = settings.scenario is not None and settings.scenario.kind == "phases"
+    if len(asked) > 1 and not in_phases:
+        raise ValueError("several sizes or popularities are for --scenario phases")
+    draw = grouped_inputs if in_phases else lambda given, groups: request_inputs(given, groups[0])
+    inputs = draw(work.flat_inputs(), asked)
     facts = work.facts | request_facts(inputs, asked)
-    rows = request_rows(work.bundles, asked, native=not work.portable)
     report = _measured(rows, inputs, settings, facts)
     report.facts["answers"] = check_answers(report, inputs, work.labels)
     work.out_dir.mkdir(parents=True, exist_ok=True)
-    write_load_report(report, work.out_dir)
-    _show(work, load_table(report), verdicts(report), settings)
+    if in_phases:
+        from ..phase_page import phase_table, write_phase_report
+
+        write_phase_report(report, work.out_dir)
+        _show(work, phase_table(report), verdicts(report), settings)
+    else:
+        write_load_report(report, work.out_dir)
+        _show(work, load_table(report), verdicts(report), settings)
     wrong = [label for label, found in report.facts["answers"].items() if not found["ok"]]
     if wrong:
         err.print(f"timed answers were wrong: {', '.join(wrong)}", highlight=False)
@@ -197,11 +218,11 @@ def _show(work: _Work, table: Any, said: list[str], settings: "Settings") -> Non
     out.print(f"open {work.out_dir / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _numbers(text: str | None) -> list[int] | None:
+def _numbers(option: str, text: str | None) -> list[int] | None:
     try:
         return None if text is None else [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--num-neighbors takes numbers such as 15,10, got {text!r}") from None
+        raise ValueError(f"{option} takes numbers such as 15,10, got {text!r}") from None
 
 
 def _compare(old: Path, new: Path, tolerance: float, as_json: bool) -> None:

@@ -195,7 +195,7 @@ def test_the_command_writes_report_and_page(bundles: dict[str, Path], tmp_path: 
     saved = json.loads((tmp_path / "report.json").read_text())
     assert saved["settings"]["scenario"]["kind"] == "server"
     assert saved["facts"]["answers"]["gcn"]["ok"]
-    assert saved["facts"]["requests"]["nodes"] == 2
+    assert saved["facts"]["requests"][0]["nodes"] == 2
     assert "mlcommons_loadgen" in saved["machine"]["versions"]
     of_round = saved["rows"][0]["rounds"][0]
     assert set(of_round["requests"]) == set(range(5))
