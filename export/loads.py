@@ -15,22 +15,43 @@ import numpy as np
 from ..serve import Bundle, Session
 from .bench import labels_of
 from .harness import Measured, Report, Row
+from .peers import PEERS
 from .requests import Requests, draw_seeds, seeds_of
 
 TOLERANCE = 1e-4
 
 
-def request_rows(paths: Sequence[Path], requests: Requests, *, native: bool = True) -> list[Row]:
-    """Return a row for each bundle."""
+_PEERS = {"pyg": False, "pyg-csr": True}
+
+
+def request_rows(
+    paths: Sequence[Path],
+    requests: Requests,
+    *,
+    native: bool = True,
+    peers: Sequence[str] = (),
+) -> list[Row]:
+    """Return a row for each bundle, and one for each peer behind it: "pyg" or "pyg-csr".
+
+    Raises:
+        ValueError: If there is no such peer, or it could not answer the same.
+    """
     neighbours = None if requests.num_neighbors is None else list(requests.num_neighbors)
-    return [
-        Row(
-            label,
-            "graphstill.export.targets:requests",
-            {"path": str(path), "native": native, "num_neighbors": neighbours},
-        )
-        for path, label in zip(paths, labels_of(paths), strict=True)
-    ]
+    if unknown := [name for name in peers if name not in _PEERS]:
+        raise ValueError(f"peers of requests are {', '.join(_PEERS)}, got {unknown[0]!r}")
+    if peers and neighbours is not None:
+        raise ValueError("peers answer from whole neighbourhoods: leave out --num-neighbors")
+    rows = []
+    for path, label in zip(paths, labels_of(paths), strict=True):
+        if peers and Bundle.load(path).manifest.quantisation is not None:
+            raise ValueError(f"{path} is quantised; peers stand beside what it was made of")
+        arguments = {"path": str(path), "native": native, "num_neighbors": neighbours}
+        rows.append(Row(label, "graphstill.export.targets:requests", arguments))
+        for name in peers:
+            arguments = {"path": str(path), "csr": _PEERS[name]}
+            named = f"{label}, {PEERS[name]}"
+            rows.append(Row(named, "graphstill.export.peer_requests:load", arguments))
+    return rows
 
 
 def request_inputs(inputs: Mapping[str, np.ndarray], requests: Requests) -> dict[str, np.ndarray]:
@@ -123,10 +144,10 @@ def expected_answers(
     if row.arguments.get("num_neighbors") is None:
         whole = whole_graph(Session(bundle), inputs)
         return {request: whole[seeds[request]] for request in requests}
-    from .neighbourhoods import Neighbourhoods
+    from .neighbourhoods import BundleRequests
 
     neighbours = row.arguments["num_neighbors"]
-    system = Neighbourhoods(bundle, inputs, 1, num_neighbors=neighbours)
+    system = BundleRequests(bundle, inputs, 1, num_neighbors=neighbours)
     return {request: system.answer([request])[0] for request in requests}
 
 

@@ -28,37 +28,27 @@ class Part:
 
 
 class Neighbourhoods:
-    """A bundle that answers requests on a graph, for `scenarios` and `splitting`.
+    """Requests on a graph, for `scenarios` and `phases`; subclasses say what answers them.
 
     Args:
-        bundle: What answers; it must say how many hops it looks.
         inputs: The whole graph and its features, and the nodes of requests, see `requests`.
-        threads: Threads of the session and of sampling.
-        native: Whether to use the C++ operators.
-        num_neighbors: In-edges to draw in each hop; None takes all, and answers as the whole graph
-            does. What is drawn depends on the request's number alone.
-
-    Raises:
-        ValueError: If the bundle takes graphs of several types, holds its graph, or looks at all of
-            it, or num_neighbors is not one number a hop.
+        graph: The whole graph as it is sampled.
+        num_neighbors: In-edges to draw in each hop, -1 for all. What is drawn depends on the
+            request's number alone.
+        threads: Threads of sampling.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
         inputs: Mapping[str, Array],
+        graph: CSRGraph,
+        num_neighbors: Sequence[int],
         threads: int,
-        *,
-        native: bool = True,
-        num_neighbors: Sequence[int] | None = None,
     ) -> None:
         torch.set_num_threads(threads)
-        self.session = Session(bundle, threads=threads, native=native)
         self.seeds = seeds_of(inputs)
         self.count = len(self.seeds)
-        graph = CSRGraph.from_edge_index(torch.from_numpy(inputs["edge_index"]), len(inputs["x"]))
-        self._sampler = NeighborSampler(graph, fan_outs(bundle, num_neighbors))
-        self._of_nodes, self._of_edges = _features(self.session, inputs, graph.perm.numpy())
+        self._sampler = NeighborSampler(graph, num_neighbors)
 
     def __call__(self) -> None:
         """Answer every request once."""
@@ -82,6 +72,45 @@ class Neighbourhoods:
         """Return the nodes and edges of a neighbourhood."""
         return part.sample.n_id.numel(), part.sample.e_id.numel()
 
+    def fetch(self, part: Part) -> Any:
+        """Gather what belongs to the nodes and edges of a neighbourhood."""
+        raise NotImplementedError
+
+    def run(self, part: Part, feeds: Any) -> list[Array]:
+        """Run the model, and return the rows that were asked for."""
+        raise NotImplementedError
+
+
+class BundleRequests(Neighbourhoods):
+    """A bundle that answers requests.
+
+    Args:
+        bundle: What answers; it must say how many hops it looks.
+        inputs: See `Neighbourhoods`.
+        threads: Threads of the session and of sampling.
+        native: Whether to use the C++ operators.
+        num_neighbors: In-edges to draw in each hop; None takes all, and answers as the whole graph
+            does.
+
+    Raises:
+        ValueError: If the bundle takes graphs of several types, holds its graph, or looks at all of
+            it, or num_neighbors is not one number a hop.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        inputs: Mapping[str, Array],
+        threads: int,
+        *,
+        native: bool = True,
+        num_neighbors: Sequence[int] | None = None,
+    ) -> None:
+        self.session = Session(bundle, threads=threads, native=native)
+        graph = CSRGraph.from_edge_index(torch.from_numpy(inputs["edge_index"]), len(inputs["x"]))
+        super().__init__(inputs, graph, fan_outs(bundle, num_neighbors), threads)
+        self._of_nodes, self._of_edges = _features(self.session, inputs, graph.perm.numpy())
+
     def fetch(self, part: Part) -> dict[str, Any]:
         """Gather what belongs to the nodes and edges of a neighbourhood."""
         nodes, edges = part.sample.n_id.numpy(), part.sample.e_id.numpy()
@@ -99,7 +128,7 @@ class Neighbourhoods:
 
 
 def fan_outs(bundle: Bundle, num_neighbors: Sequence[int] | None) -> list[int]:
-    """Return how many in-edges to take in each hop, -1 for all; see `Neighbourhoods`."""
+    """Return how many in-edges to take in each hop, -1 for all; see `BundleRequests`."""
     manifest = bundle.manifest
     if manifest.graph == "typed" or manifest.lowering == "baked":
         raise ValueError(

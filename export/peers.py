@@ -98,8 +98,20 @@ def on_csr(module: Any, inputs: Mapping[str, Any], threads: int) -> Call:
         ValueError: If a convolution of the module takes no such adjacency, or it has none.
     """
     import torch
+
+    convolutions_for_csr(module)
+    size = len(inputs["x"])
+    edges, weight = normalised_edges(module, torch.from_numpy(inputs["edge_index"]), size)
+    weight = torch.ones(edges.shape[1]) if weight is None else weight
+    with warnings.catch_warnings():  # torch says that CSR tensors are new, and not checked
+        warnings.simplefilter("ignore", UserWarning)
+        adjacency = torch.sparse_coo_tensor(edges.flip(0), weight, (size, size)).to_sparse_csr()
+    return in_torch(module, inputs, threads, adjacency)
+
+
+def convolutions_for_csr(module: Any) -> None:
+    """Raise ValueError if a convolution of a PyG module takes no CSR adjacency, or it has none."""
     from torch_geometric.nn import GCN2Conv, GCNConv, GINConv, MessagePassing, SAGEConv
-    from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
     convolutions = [part for part in module.modules() if isinstance(part, MessagePassing)]
     if not convolutions:
@@ -107,16 +119,21 @@ def on_csr(module: Any, inputs: Mapping[str, Any], threads: int) -> Call:
     for conv in convolutions:
         if not isinstance(conv, GCNConv | GCN2Conv | GINConv | SAGEConv):
             raise ValueError(f"PyG's {type(conv).__name__} takes no CSR adjacency")
-    size, edges = len(inputs["x"]), torch.from_numpy(inputs["edge_index"])
-    weight: Any = torch.ones(edges.shape[1])
-    if normalised := [c for c in convolutions if isinstance(c, GCNConv | GCN2Conv)]:
-        edges, weight = gcn_norm(edges, None, size)
-        for conv in normalised:
-            conv.normalize = conv.add_self_loops = False
-    with warnings.catch_warnings():  # torch says that CSR tensors are new, and not checked
-        warnings.simplefilter("ignore", UserWarning)
-        adjacency = torch.sparse_coo_tensor(edges.flip(0), weight, (size, size)).to_sparse_csr()
-    return in_torch(module, inputs, threads, adjacency)
+
+
+def normalised_edges(module: Any, edge_index: Any, num_nodes: int) -> tuple[Any, Any]:
+    """Normalise edges for GCN and GCNII, whose layers then do so no more.
+
+    Returns:
+        Edges and their weights; None for weights where no layer of the module normalises.
+    """
+    from torch_geometric.nn import GCN2Conv, GCNConv
+    from torch_geometric.nn.conv.gcn_conv import gcn_norm
+
+    layers = [part for part in module.modules() if isinstance(part, GCNConv | GCN2Conv)]
+    for conv in layers:
+        conv.normalize = conv.add_self_loops = False
+    return gcn_norm(edge_index, None, num_nodes) if layers else (edge_index, None)
 
 
 def in_torch(module: Any, inputs: Mapping[str, Any], threads: int, graph: Any = None) -> Call:

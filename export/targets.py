@@ -60,9 +60,9 @@ def requests(
         num_neighbors: In-edges to draw in each hop; all if None.
     """
     from ..serve import Bundle
-    from .neighbourhoods import Neighbourhoods
+    from .neighbourhoods import BundleRequests
 
-    return Neighbourhoods(
+    return BundleRequests(
         Bundle.load(path), inputs, threads, native=native, num_neighbors=num_neighbors
     )
 

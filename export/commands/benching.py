@@ -109,9 +109,10 @@ def bench(
         work = _Work(bundles, inputs, labels, facts, out_dir, portable, as_json)
         if inputs is None:
             work.make_graph(num_nodes, num_edges)
+        named = [name for name in ("pyg" if pyg else "", *peers.split(",")) if name]
+        beside = list(dict.fromkeys(named))
         if scenario is None:
-            named = [name for name in ("pyg" if pyg else "", *peers.split(",")) if name]
-            return _calls(work, measured, nodes, list(dict.fromkeys(named)), prepared)
+            return _calls(work, measured, nodes, beside, prepared)
         neighbours = _numbers("--num-neighbors", num_neighbors)
         asked = [
             Requests(requests, nodes, kind, neighbours)
@@ -120,7 +121,7 @@ def bench(
         ]
         slo = None if slo_ms is None else slo_ms / 1e3
         loaded = replace(measured, scenario=Scenario(scenario, slo, percentile, batch))
-        _scenario(work, loaded, asked)
+        _scenario(work, loaded, asked, beside)
 
 
 @dataclass
@@ -172,12 +173,12 @@ def _calls(work: _Work, settings: "Settings", nodes: Any, peers: list[str], prep
     _show(work, benches.table(report), benches.verdicts(report) + left_out, settings)
 
 
-def _scenario(work: _Work, settings: "Settings", asked: list["Requests"]) -> None:
+def _scenario(work: _Work, settings: "Settings", asked: list["Requests"], peers: list[str]) -> None:
     """Measure requests for single nodes; exit with 1 if an answer was wrong."""
     from ..load_page import load_table, verdicts, write_load_report
     from ..loads import check_answers, grouped_inputs, request_facts, request_inputs, request_rows
 
-    rows = request_rows(work.bundles, asked[0], native=not work.portable)
+    rows = request_rows(work.bundles, asked[0], native=not work.portable, peers=peers)
     in_phases = settings.scenario is not None and settings.scenario.kind == "phases"
     if len(asked) > 1 and not in_phases:
         raise ValueError("several sizes or popularities are for --scenario phases")

@@ -16,7 +16,7 @@ from graphstill.export import Row, Scenario, Settings, export
 from graphstill.export.harness import Measured, Report
 from graphstill.export.load_page import audit_table, load_table, verdicts
 from graphstill.export.loads import check_answers, request_inputs, request_rows, whole_graph
-from graphstill.export.neighbourhoods import Neighbourhoods
+from graphstill.export.neighbourhoods import BundleRequests
 from graphstill.export.requests import Requests, draw_seeds
 from graphstill.serve import Bundle, Session
 
@@ -54,7 +54,7 @@ def test_a_neighbourhood_answers_as_the_whole_graph(
     given = {**inputs, "edge_weight": np.random.default_rng(2).random(1200).astype(np.float32)}
     given = request_inputs(given, Requests(count=12, nodes=3))
     bundle = Bundle.load(bundles[name])
-    system = Neighbourhoods(bundle, given, 1)
+    system = BundleRequests(bundle, given, 1)
     whole = whole_graph(Session(bundle), given)
     for requests in ([4], [7, 2, 7]):  # alone, and together with one that is there twice
         for request, got in zip(requests, system.answer(requests), strict=True):
@@ -66,7 +66,7 @@ def test_drawn_neighbours_depend_on_the_request_alone(
 ) -> None:
     given = request_inputs(inputs, Requests(count=9, nodes=2))
     first, second = (
-        Neighbourhoods(Bundle.load(bundles["gcn"]), given, 1, num_neighbors=[2, 1])
+        BundleRequests(Bundle.load(bundles["gcn"]), given, 1, num_neighbors=[2, 1])
         for _ in range(2)
     )
     backwards = {request: second.answer([request])[0] for request in range(8, -1, -1)}
@@ -90,7 +90,7 @@ def test_what_has_no_neighbourhood_is_refused(
     if not changes:
         object.__setattr__(bundle.manifest, "hops", None)
     with pytest.raises(ValueError, match=said):
-        Neighbourhoods(bundle, request_inputs(inputs, Requests(count=2)), 1, **changes)
+        BundleRequests(bundle, request_inputs(inputs, Requests(count=2)), 1, **changes)
 
 
 def test_popular_nodes_are_asked_for_more_often() -> None:

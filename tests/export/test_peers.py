@@ -12,8 +12,11 @@ from graphstill.export import Row, export
 from graphstill.export.bench import bundle_rows, differences
 from graphstill.export.energy import Meter, counters
 from graphstill.export.exporter import About
+from graphstill.export.loads import expected_answers, request_inputs, request_rows
 from graphstill.export.peer_files import peer_rows, with_peers
+from graphstill.export.peer_requests import load
 from graphstill.export.peers import on_csr
+from graphstill.export.requests import Requests
 
 FEATURES, CLASSES = 5, 3
 RNG = np.random.default_rng(0)
@@ -94,6 +97,38 @@ def test_a_peer_that_answers_otherwise_is_left_out(
     assert found["off"] == pytest.approx(1 / float(np.abs(INPUTS["x"]).max()), rel=1e-6)
     assert found["narrow"] == "answers [40, 1], not [40, 5]"
     assert "unexpected keyword" in str(found["broken"])
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")  # torch says that CSR tensors are new
+@pytest.mark.parametrize(
+    ("name", "forms"), [("GCN", (False, True)), ("GraphSAGE", (True,)), ("GAT", (False,))]
+)
+def test_a_peer_answers_requests_as_the_bundle_does(
+    name: str, forms: tuple[bool, ...], tmp_path: Path
+) -> None:
+    path = make(name, tmp_path)
+    inputs = request_inputs(INPUTS, Requests(count=6, nodes=2))
+    row = request_rows([path], Requests())[0]
+    expected = expected_answers(row, inputs, range(6))
+    for csr in forms:
+        system = load(inputs, 1, path=str(path), csr=csr)
+        system()
+        for requests in ([0], [4, 2]):
+            for request, got in zip(requests, system.answer(requests), strict=True):
+                np.testing.assert_allclose(got, expected[request], atol=1e-5)
+
+
+def test_peers_of_requests_answer_the_same_or_not_at_all(tmp_path: Path) -> None:
+    path = make("GCNII", tmp_path)
+    inputs = request_inputs(INPUTS, Requests(count=2))
+    with pytest.raises(ValueError, match="its peer is pyg-csr"):
+        load(inputs, 1, path=str(path))
+    rows = request_rows([path], Requests(), peers=["pyg", "pyg-csr"])
+    assert [row.label for row in rows] == ["GCNII", "GCNII, PyG", "GCNII, PyG CSR"]
+    with pytest.raises(ValueError, match="whole neighbourhoods"):
+        request_rows([path], Requests(num_neighbors=(3, 3)), peers=["pyg"])
+    with pytest.raises(ValueError, match="peers of requests are pyg, pyg-csr"):
+        request_rows([path], Requests(), peers=["aoti"])
 
 
 def test_an_edge_that_is_there_twice_is_noticed(tmp_path: Path) -> None:
