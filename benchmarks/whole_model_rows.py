@@ -1,9 +1,11 @@
-"""What `whole_models.py` measures beside bundles: PyG's ways, and its plain export."""
+"""What `whole_models.py` measures beside bundles: random networks, in each of PyG's ways."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
+from graphstill.export.peers import aot_inductor, in_torch, on_csr, plain_onnx
+
+__all__ = ["aot_inductor", "network", "plain_onnx", "pyg_csr", "pyg_edge_index"]
 
 CLASSES = 40
 
@@ -31,60 +33,9 @@ def network(model: str, inputs: Mapping[str, Any]) -> Any:
 
 def pyg_edge_index(inputs: Mapping[str, Any], threads: int, *, model: str) -> Callable[[], Any]:
     """PyG in eager mode on an edge list."""
-    graph = [_tensor(inputs[name]) for name in ("edge_index", "edge_type") if name in inputs]
-    return _in_torch(network(model, inputs), inputs["x"], graph, threads)
+    return in_torch(network(model, inputs), inputs, threads)
 
 
 def pyg_csr(inputs: Mapping[str, Any], threads: int, *, model: str) -> Callable[[], Any]:
     """PyG in eager mode on a sparse CSR adjacency, normalised beforehand for GCN and GCNII."""
-    import torch
-    from torch_geometric.nn.conv.gcn_conv import gcn_norm
-
-    module: Any = network(model, inputs)
-    edges: Any = _tensor(inputs["edge_index"])
-    weight: Any = torch.ones(edges.shape[1])
-    if model.startswith("gcn"):
-        edges, weight = gcn_norm(edges, None, len(inputs["x"]))
-        for conv in module.convs:
-            conv.normalize = conv.add_self_loops = False
-    adjacency = torch.sparse_coo_tensor(edges.flip(0), weight, (len(inputs["x"]),) * 2)
-    return _in_torch(module, inputs["x"], [adjacency.to_sparse_csr()], threads)
-
-
-def aot_inductor(inputs: Mapping[str, Any], threads: int, *, path: str) -> Callable[[], Any]:
-    """The PyG network compiled ahead of time."""
-    import torch
-
-    torch.set_num_threads(threads)
-    compiled = torch._inductor.aoti_load_package(path)
-    return _in_torch(compiled, inputs["x"], [_tensor(inputs["edge_index"])], threads)
-
-
-def plain_onnx(inputs: Mapping[str, Any], threads: int, *, path: str) -> Callable[[], Any]:
-    """The plain export of the PyG network, in ONNX Runtime with its defaults."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    feeds = {name: inputs[name] for name in ("x", "edge_index")}
-    return lambda: session.run(None, feeds)[0]
-
-
-def _tensor(value: np.ndarray) -> Any:
-    import torch
-
-    return torch.from_numpy(value)
-
-
-def _in_torch(module: Any, x: np.ndarray, graph: list[Any], threads: int) -> Callable[[], Any]:
-    import torch
-
-    torch.set_num_threads(threads)
-    features = torch.from_numpy(x)
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return module(features, *graph)
-
-    return call
+    return on_csr(network(model, inputs), inputs, threads)

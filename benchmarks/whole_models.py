@@ -30,8 +30,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
@@ -47,6 +45,7 @@ def prepare(model: str, inputs: Inputs, case: Case, folder: Path) -> list[Any]:
     from whole_model_rows import network
 
     from graphstill.export import Row, export
+    from graphstill.export.peer_files import compile_ahead, export_plainly
 
     module, example = network(model, inputs), _example(inputs)
     rows = []
@@ -63,10 +62,11 @@ def prepare(model: str, inputs: Inputs, case: Case, folder: Path) -> list[Any]:
     rows.append(Row(f"{model} PyG edge_index", "whole_model_rows:pyg_edge_index", {"model": model}))
     bars = case.bars[model]
     if "AOTInductor" in bars:
-        path = str(_compile(module, example, folder / f"{model}.pt2"))
+        package = folder / f"{model}.pt2"
+        path = str(package if package.exists() else compile_ahead(module, example, package))
         rows.append(Row(f"{model} AOTInductor", "whole_model_rows:aot_inductor", {"path": path}))
     if "plain ONNX" in bars:
-        path = str(_plain_export(module, example, folder / f"{model}.onnx"))
+        path = str(export_plainly(module, example, folder / f"{model}.onnx"))
         rows.append(Row(f"{model} plain ONNX", "whole_model_rows:plain_onnx", {"path": path}))
     return rows
 
@@ -82,56 +82,17 @@ def _example(inputs: Inputs) -> tuple[Any, ...]:
     return x, edges, torch.arange(300) % (int(inputs["edge_type"].max()) + 1)
 
 
-def _dynamic() -> Any:
-    import torch
-
-    nodes, edges = torch.export.Dim("num_nodes", min=2), torch.export.Dim("num_edges", min=2)
-    return ({0: nodes}, {1: edges})
-
-
-def _compile(module: Any, example: Any, path: Path) -> Path:
-    import torch
-
-    if not path.exists():
-        with torch.no_grad():
-            program = torch.export.export(module, example, dynamic_shapes=_dynamic())
-            torch._inductor.aoti_compile_and_package(program, package_path=str(path))
-    return path
-
-
-def _plain_export(module: Any, example: Any, path: Path) -> Path:
-    import torch
-
-    torch.onnx.export(
-        module,
-        example,
-        str(path),
-        dynamo=True,
-        dynamic_shapes=_dynamic(),
-        input_names=["x", "edge_index"],
-        external_data=False,
-        verbose=False,
-    )
-    return path
-
-
 def check(rows: list[Any], inputs: Inputs, threads: int) -> dict[str, float]:
     """Return the largest difference of each row to PyG on the edge list; fail if one is large."""
-    import importlib
+    from graphstill.export.bench import differences
 
     errors: dict[str, float] = {}
-    wanted = None
-    for row in sorted(rows, key=lambda r: not r.label.endswith("PyG edge_index")):
-        module, _, function = row.target.partition(":")
-        call = getattr(importlib.import_module(module), function)
-        answer = call(inputs, threads, **row.arguments)()
-        answer = answer["logits"] if isinstance(answer, dict) else answer
-        answer = np.asarray(answer)
-        wanted = answer if wanted is None else wanted
-        errors[row.label] = float(np.abs(answer - wanted).max() / np.abs(wanted).max())
-        print(f"{row.label}: differs by {errors[row.label]:.1e} of the largest value", flush=True)
-        if not errors[row.label] <= TOLERANCE:
-            raise SystemExit(f"{row.label} is wrong: no speed is reported")
+    ordered = sorted(rows, key=lambda r: not r.label.endswith("PyG edge_index"))
+    for label, error in differences(ordered, inputs, threads):
+        print(f"{label}: differs by {error} of the largest value", flush=True)
+        if isinstance(error, str) or not error <= TOLERANCE:
+            raise SystemExit(f"{label} is wrong: no speed is reported")
+        errors[label] = error
     return errors
 
 

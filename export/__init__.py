@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .checking import CheckReport, check
     from .errors import ExportError
     from .exporter import About, export
-    from .harness import MeasurementError, Report, Row, Settings, measure
+    from .harness import MeasurementError, Report, Row, Scenario, Settings, measure
     from .parity import Difference, ParityReport, check_parity
     from .quantisation import (
         AgreementError,
@@ -36,6 +36,7 @@ __all__ = [
     "QuantiseSettings",
     "Report",
     "Row",
+    "Scenario",
     "Settings",
     "check",
     "check_parity",
@@ -50,7 +51,7 @@ _HOMES = {
     "checking": ("CheckReport", "check"),
     "errors": ("ExportError",),
     "exporter": ("About", "export"),
-    "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),
+    "harness": ("MeasurementError", "Report", "Row", "Scenario", "Settings", "measure"),
     "quantisation": (
         "AgreementError",
         "Evidence",

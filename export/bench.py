@@ -1,6 +1,7 @@
 """bench: bundles side by side, speed never without accuracy and agreement beside it."""
 
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,23 @@ from ..serve import Bundle, Session
 from . import plots
 from .awkward import random_graph
 from .harness import Measured, Report, Row
+from .markdown_report import write_markdown
 from .page import Section, write_page
 
 
-def bundle_rows(
-    paths: Sequence[Path], *, pyg: bool = False, native: bool = True, prepared: bool = False
-) -> list[Row]:
-    """Return a row for each bundle, and one for its network in PyG where that is wanted."""
+def bundle_rows(paths: Sequence[Path], *, native: bool = True, prepared: bool = False) -> list[Row]:
+    """Return a row for each bundle."""
     rows = []
-    for path, label in zip(paths, _labels(paths), strict=True):
+    for path, label in zip(paths, labels_of(paths), strict=True):
         arguments = {"path": str(path), "native": native, "prepared": prepared}
         rows.append(Row(label, "graphstill.export.targets:bundle", arguments))
-        if pyg:
-            rows.append(Row(f"{label}, PyG", "graphstill.export.targets:pyg", {"path": str(path)}))
     return rows
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path: its last part, or more of it where that is not enough."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def random_inputs(
@@ -51,7 +55,7 @@ def quality(
         Agreement and, with labels, accuracy, 0-1, by the bundle's label.
     """
     answers, first = {}, None
-    for path, label in zip(paths, _labels(paths), strict=True):
+    for path, label in zip(paths, labels_of(paths), strict=True):
         session = Session(path)
         names = {spec.name for spec in session.inputs}
         if session.bundle.manifest.graph == "csr":
@@ -64,6 +68,35 @@ def quality(
         if labels is not None:
             answers[label]["accuracy"] = float((chosen == labels)[where].mean())
     return answers
+
+
+def differences(
+    rows: Sequence[Row], inputs: Mapping[str, np.ndarray], threads: int
+) -> Iterator[tuple[str, float | str]]:
+    """Compare what rows answer with the first one's answer, before anything is timed.
+
+    Yields:
+        Label, and the largest difference relative to the largest value of the first row; or in
+        words why a row gives no answer of that shape.
+    """
+    wanted: np.ndarray | None = None
+    for row in rows:
+        module, _, function = row.target.partition(":")
+        load = getattr(importlib.import_module(module), function)
+        try:
+            answer = load(inputs, threads, **row.arguments)()
+        except Exception as error:
+            if wanted is None:
+                raise
+            yield row.label, " ".join(str(error).split())[:300]
+            continue
+        answer = np.asarray(next(iter(answer.values())) if isinstance(answer, dict) else answer)
+        wanted = answer if wanted is None else wanted
+        if answer.shape != wanted.shape:
+            yield row.label, f"answers {list(answer.shape)}, not {list(wanted.shape)}"
+        else:
+            scale = float(np.abs(wanted).max()) or 1.0
+            yield row.label, float(np.abs(answer - wanted).max()) / scale
 
 
 def verdict(report: Report, a: str, b: str) -> str:
@@ -80,23 +113,47 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the report's table."""
     known = report.facts.get("quality", {})
     header = ["", "latency ms", "p90 ms", "extra MB", "peak MB", "accuracy", "agreement"]
-    return header, [[row.row.label, *_cells(row, known)] for row in report.rows]
+    rows = [[row.row.label, *_cells(row, known)] for row in report.rows]
+    energy = [row.joules_per_call for row in report.rows]
+    if any(joules is not None for joules in energy):
+        header.append("mJ a call")
+        for row, joules in zip(rows, energy, strict=True):
+            row.append("–" if joules is None else f"{1e3 * joules:.3g}")
+    return header, rows
+
+
+def verdicts(report: Report) -> list[str]:
+    """Return the verdict of every row against the first."""
+    first, *others = [row.row.label for row in report.rows]
+    return [verdict(report, first, other) for other in others]
+
+
+def write_report(report: Report, folder: Path, title: str) -> None:
+    """Write report.json, report.md and report.html."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report.save(folder / "report.json")
+    tables = {"": table(report)}
+    line = machine_line(report)
+    write_markdown(folder / "report.md", title, _lead(report), tables, verdicts(report), line)
+    write_report_page(report, folder / "report.html", title)
 
 
 def write_report_page(report: Report, path: Path, title: str) -> None:
     """Write report.html."""
     header, rows = table(report)
-    labels = [row.row.label for row in report.rows]
-    verdicts = [verdict(report, labels[0], label) for label in labels[1:]]
     sections = [
-        Section("Side by side", "; ".join(verdicts), header, rows),
+        Section("Side by side", "; ".join(verdicts(report)), header, rows),
         *measurement_sections(report),
     ]
-    lead = (
+    write_page(path, title, _lead(report), sections, footer=machine_line(report))
+
+
+def _lead(report: Report) -> str:
+    threads = "1 thread" if report.settings.threads == 1 else f"{report.settings.threads} threads"
+    return (
         f"{report.settings.rounds} interleaved rounds, a fresh process for each row and round, "
-        f"{report.settings.threads} threads. Intervals are 95 %, over rounds."
+        f"{threads}. Intervals are 95 %, over rounds."
     )
-    write_page(path, title, lead, sections, footer=machine_line(report))
 
 
 def measurement_sections(report: Report) -> list[Section]:
@@ -114,25 +171,23 @@ def machine_line(report: Report) -> str:
     machine = report.machine
     versions = ", ".join(f"{name} {v}" for name, v in machine["versions"].items())
     native = "C++ operators" if report.facts.get("native_operators") else "portable operators"
-    noisy = [row.row.label for row in report.rows if row.is_noisy]
+    # requests of different sizes spread anyway
+    rows = report.rows if report.settings.scenario is None else []
+    noisy = [row.row.label for row in rows if row.is_noisy]
     warning = f" Noisy samples: {', '.join(noisy)}." if noisy else ""
+    energy = f" Energy: {machine['energy']}." if "energy" in machine else ""
     return (
         f"{machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}, "
         f"Python {machine['python']}; {versions}; {native}; {machine['time']}; load "
-        f"{machine['load_before']:.1f} before, {machine['load_after']:.1f} after.{warning}"
+        f"{machine['load_before']:.1f} before, {machine['load_after']:.1f} after.{warning}{energy}"
     )
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each path: its last part, or more of it where that is not enough."""
-    names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def _cells(row: Measured, known: Mapping[str, Mapping[str, float]]) -> list[str]:
     p90: Any = row.percentile_seconds(90)
-    found = known.get(row.row.label.removesuffix(", PyG"), {})
+    label = row.row.label
+    found = known.get(label) or known.get(label.rpartition(", ")[0], {})
     return [
         f"{1e3 * row.latency_seconds:.3g}",
         "–" if p90 is None else f"{1e3 * p90:.3g}",

@@ -6,6 +6,7 @@ pinned and recorded; raw samples are kept; memory is measured in a pass of its o
 """
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -21,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from .intervals import percentile, ratio_interval, spread
+from .energy import counters
+from .intervals import SAMPLES_FOR, percentile, ratio_interval, spread
 
 FORMAT = 1
 NOISY_SPREAD = 0.10
@@ -42,6 +44,43 @@ class Row:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
+SCENARIOS = ("single-stream", "server", "offline", "phases")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How requests arrive; see `scenarios` and `phases`.
+
+    Attributes:
+        kind: "single-stream", one after the other; "server", at random times, at the largest rate
+            whose percentile meets the limit; "offline", all at once; "phases", one after the other
+            as in `phases`, without LoadGen.
+        slo_seconds: The limit of the server scenario.
+        percentile: The percentile that must meet it, and that every test has samples for.
+        batch: How many requests are answered together offline.
+        kept: About how many answers of the timed run are kept, to be looked at afterwards.
+    """
+
+    kind: str
+    slo_seconds: float | None = None
+    percentile: int = 99
+    batch: int = 1
+    kept: int = 64
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCENARIOS:
+            raise ValueError(f"a scenario is {', '.join(SCENARIOS)}, got {self.kind!r}")
+        if (self.kind == "server") != (self.slo_seconds is not None):
+            raise ValueError("the server scenario, and no other, needs a limit (slo_seconds)")
+        if self.slo_seconds is not None and self.slo_seconds <= 0:
+            raise ValueError(f"slo_seconds must be positive, got {self.slo_seconds}")
+        if self.percentile not in SAMPLES_FOR:
+            known = ", ".join(map(str, SAMPLES_FOR))
+            raise ValueError(f"percentile must be one of {known}, got {self.percentile}")
+        if self.batch < 1 or (self.batch > 1 and self.kind != "offline"):
+            raise ValueError("batch must be at least 1, and is for the offline scenario only")
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to measure.
@@ -52,6 +91,7 @@ class Settings:
         min_samples: Fewest samples of a row in a round.
         min_seconds: Shortest time of sampling a row in a round.
         timeout_seconds: Longest time that one process may take.
+        scenario: How requests arrive; None measures calls without arguments.
     """
 
     threads: int = 2
@@ -59,6 +99,7 @@ class Settings:
     min_samples: int = 10
     min_seconds: float = 0.5
     timeout_seconds: float = 600.0
+    scenario: Scenario | None = None
 
     def __post_init__(self) -> None:
         usable = len(os.sched_getaffinity(0))
@@ -70,11 +111,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a row: each round's phases in seconds, and memory in bytes."""
+    """What was measured of a row: each round's phases in seconds, and memory in bytes.
+
+    In a scenario also what it kept of the answers, as number of the request and values.
+    """
 
     row: Row
     rounds: list[dict[str, Any]]
     memory: dict[str, float]
+    answers: list[tuple[int, list[float]]] = field(default_factory=list)
 
     @property
     def samples(self) -> list[float]:
@@ -90,6 +135,22 @@ class Measured:
     def latency_seconds(self) -> float:
         """The median of the rounds' medians."""
         return statistics.median(self.medians)
+
+    @property
+    def costs(self) -> list[float]:
+        """What a request cost in each round, in seconds: what rows are compared by."""
+        return [cost_of_round(r) for r in self.rounds]
+
+    @property
+    def cost_seconds(self) -> float:
+        """The median of the rounds' costs."""
+        return statistics.median(self.costs)
+
+    @property
+    def joules_per_call(self) -> float | None:
+        """The median of the rounds' energy of a call, where the machine counts it."""
+        found = [r["joules_per_call"] for r in self.rounds if "joules_per_call" in r]
+        return statistics.median(found) if found else None
 
     @property
     def is_noisy(self) -> bool:
@@ -123,14 +184,14 @@ class Report:
 
     def ratio(self, slow: str, fast: str) -> tuple[float, float, float]:
         """Return how many times faster one row is than another, with its 95 % interval."""
-        return ratio_interval(self.row(slow).medians, self.row(fast).medians)
+        return ratio_interval(self.row(slow).costs, self.row(fast).costs)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values, raw samples included."""
         return {
             "format": FORMAT,
             "machine": self.machine,
-            "settings": asdict(self.settings),
+            "settings": {k: v for k, v in asdict(self.settings).items() if v is not None},
             "facts": self.facts,
             "rows": [_summary(row) for row in self.rows],
         }
@@ -140,6 +201,16 @@ class Report:
         partial = path.with_name(path.name + ".partial")
         partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
         partial.replace(path)
+
+
+def cost_of_round(of_round: Mapping[str, Any]) -> float:
+    """Return what one request cost in a round, in seconds.
+
+    That is its median call, or what the scenario says: a server's is infinite where no rate met the
+    limit.
+    """
+    cost = of_round.get("cost_seconds", statistics.median(of_round["samples"]))
+    return math.inf if cost is None else cost
 
 
 class MeasurementError(RuntimeError):
@@ -170,7 +241,10 @@ def measure(
     if len({row.label for row in rows}) < len(rows):
         raise ValueError("rows must have different labels")
     machine = describe_machine()
+    if settings.scenario is not None:
+        machine["versions"]["mlcommons_loadgen"] = _version("mlcommons_loadgen")
     rounds: dict[str, list[dict[str, Any]]] = {row.label: [] for row in rows}
+    answers: dict[str, list[tuple[int, list[float]]]] = {row.label: [] for row in rows}
     memory = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "inputs.npz"
@@ -179,12 +253,16 @@ def measure(
             shift = turn % len(rows)
             for row in [*rows[shift:], *rows[:shift]]:
                 _step(on_step, row)
-                rounds[row.label].append(_run(row, path, settings, "latency"))
+                found = _run(row, path, settings, "latency", turn)
+                answers[row.label] += found.pop("answers", [])
+                rounds[row.label].append(found)
         for row in rows:
             _step(on_step, row)
             memory[row.label] = _run(row, path, settings, "memory")
     machine["load_after"] = os.getloadavg()[0]
-    measured = [Measured(row, rounds[row.label], memory[row.label]) for row in rows]
+    measured = [
+        Measured(row, rounds[row.label], memory[row.label], answers[row.label]) for row in rows
+    ]
     return Report(measured, settings, machine, facts or {})
 
 
@@ -202,6 +280,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := _version(name))},
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "energy": counters()[1],
         "load_before": os.getloadavg()[0],
     }
 
@@ -218,7 +297,7 @@ def _step(on_step: Callable[[str], None] | None, row: Row) -> None:
         on_step(row.label)
 
 
-def _run(row: Row, inputs: Path, settings: Settings, kind: str) -> dict[str, Any]:
+def _run(row: Row, inputs: Path, settings: Settings, kind: str, turn: int = 0) -> dict[str, Any]:
     task = inputs.with_name("task.json")
     result = task.with_suffix(".result")
     result.unlink(missing_ok=True)
@@ -232,6 +311,8 @@ def _run(row: Row, inputs: Path, settings: Settings, kind: str) -> dict[str, Any
                 "threads": settings.threads,
                 "min_samples": settings.min_samples,
                 "min_seconds": settings.min_seconds,
+                "scenario": settings.scenario and asdict(settings.scenario),
+                "round": turn,
             }
         )
     )

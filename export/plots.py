@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from .figures import COLORS as _COLORS, STYLE as _STYLE, to_svg as _svg
+from .figures import COLORS as _COLORS, STYLE as _STYLE, short, to_svg as _svg
 from .harness import Measured
 
 
@@ -25,7 +25,7 @@ def latency(rows: Sequence[Measured]) -> str:
             axes.scatter(1e3 * np.array(row.medians), [y] * len(row.medians), s=26, color=color)
             median = 1e3 * row.latency_seconds
             axes.annotate(
-                f"{_short(median)} ms",
+                f"{short(median)} ms",
                 (median, y - 0.36),
                 ha="center",
                 color=color,
@@ -92,7 +92,7 @@ def phases(rows: Sequence[Measured]) -> str:
             places = np.arange(len(rows)) + (i - 1) * 0.25
             label = name.replace("_", " ")
             bars = axes.barh(places, values, height=0.23, color=_COLORS[i], label=label)
-            axes.bar_label(bars, [_short(v) for v in values], padding=3, fontsize=8)
+            axes.bar_label(bars, [short(v) for v in values], padding=3, fontsize=8)
         _log_axis(axes, "ms")
         axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(names))
         _name_rows(axes, [row.row.label for row in rows])
@@ -162,10 +162,6 @@ def _name_rows(axes: Axes, labels: list[str]) -> None:
 def _log_axis(axes: Axes, label: str) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     axes.set_xlabel(label)
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

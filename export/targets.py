@@ -42,6 +42,31 @@ def bundle(
     return lambda: session(feeds)
 
 
+def requests(
+    inputs: Mapping[str, Any],
+    threads: int,
+    *,
+    path: str,
+    native: bool = True,
+    num_neighbors: list[int] | None = None,
+) -> Any:
+    """Load a bundle that answers requests for single nodes; see `neighbourhoods`.
+
+    Args:
+        inputs: A whole graph and the `seeds` of each request.
+        threads: Threads of the session and of sampling.
+        path: Where the bundle is.
+        native: Whether to use the C++ operators.
+        num_neighbors: In-edges to draw in each hop; all if None.
+    """
+    from ..serve import Bundle
+    from .neighbourhoods import BundleRequests
+
+    return BundleRequests(
+        Bundle.load(path), inputs, threads, native=native, num_neighbors=num_neighbors
+    )
+
+
 def pyg(inputs: Mapping[str, Any], threads: int, *, path: str) -> Call:
     """Rebuild the network of a bundle in plain PyG, in eager mode, with its weights.
 

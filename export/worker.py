@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,33 @@ def main(task_path: str) -> None:
     if task["kind"] == "memory":
         result = measure_memory(call)
     else:
-        call()
+        first_call = call if task["scenario"] is None else partial(call.answer, [0])
+        first_call()
         first = time.perf_counter()
         result = {
             "import_seconds": imported - start,
             "load_seconds": loaded - imported,
             "first_call_seconds": first - loaded,
-            **measure_latency(call, task["min_samples"], task["min_seconds"]),
+            **_measure(call, task),
         }
     Path(task_path).with_suffix(".result").write_text(json.dumps(result))
+
+
+def _measure(call: Any, task: dict[str, Any]) -> dict[str, Any]:
+    enough = task["min_samples"], task["min_seconds"]
+    if task["scenario"] is None:
+        return measure_latency(call, *enough)
+    calls, stable = _warm_up(call, max(task["min_seconds"], 0.2))
+    scenario, seed = task["scenario"], task["round"]
+    if scenario["kind"] == "phases":
+        from .phases import measure_phases
+
+        found = measure_phases(call, *enough, kept=scenario["kept"], seed=seed)
+    else:
+        from .scenarios import measure_scenario
+
+        found = measure_scenario(call, scenario, *enough, seed=seed)
+    return {**found, "warmup_calls": calls, "stable": stable}
 
 
 def measure_latency(
@@ -56,16 +75,22 @@ def measure_latency(
         min_seconds: Shortest time over which samples are taken.
 
     Returns:
-        Samples in seconds, the number of warm-up calls, and whether they became stable.
+        Samples in seconds, the number of warm-up calls, whether they became stable, and the energy
+        of a call where the machine counts it.
     """
+    from .energy import Meter
+
     budget = max(min_seconds, 0.2)
     warmup, stable = _warm_up(call, budget)
+    meter = Meter()
     samples, start = [], time.perf_counter()
     while len(samples) < min_samples or time.perf_counter() - start < min_seconds:
         before = time.perf_counter()
         call()
         samples.append(time.perf_counter() - before)
-    return {"samples": samples, "warmup_calls": warmup, "stable": stable}
+    joules = meter.joules()
+    energy = {} if joules is None else {"joules_per_call": joules / len(samples)}
+    return {"samples": samples, "warmup_calls": warmup, "stable": stable, **energy}
 
 
 def _warm_up(call: Callable[[], Any], budget: float) -> tuple[int, bool]:

@@ -57,7 +57,7 @@ PUBLIC = {
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
     "ProviderError ServeError Session TensorSpec in_degree quantise_features",
     "export": "About AgreementError CheckReport Difference Evidence ExportError MeasurementError "
-    "ParityReport QuantisationReport QuantiseSettings Report Row Settings check check_parity "
+    "ParityReport QuantisationReport QuantiseSettings Report Row Scenario Settings check check_parity "
     "export export_run measure quantise rebuild",
 }
 

@@ -29,6 +29,7 @@ _EXTRAS = {
     "onnxscript": "export",
     "matplotlib": "export",
     "jinja2": "export",
+    "mlperf_loadgen": "export",
     "optuna": "study",
 }
 

@@ -6,6 +6,7 @@ import typer
 
 from . import __version__
 from .export.commands import (
+    benching,
     bundles,
     console,
     linting,
@@ -35,7 +36,7 @@ for command in (
     bundles.check,
     linting.lint,
     quantising.quantise,
-    measuring.bench,
+    benching.bench,
     bundles.predict,
 ):
     app.command()(command)
