@@ -1,8 +1,8 @@
 """A KServe manifest for a model repository of Triton Inference Server."""
 
 _MANIFEST = """\
-# kubectl apply -f kserve.yaml, once the repository is where storageUri says; the server then sees it
-# as /mnt/models
+# kubectl apply -f kserve.yaml, once the repository is where storageUri says;
+# the server sees it as /mnt/models
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
 metadata:

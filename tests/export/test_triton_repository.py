@@ -69,7 +69,7 @@ class Server:
             dims = ([-1] if self.config.max_batch_size else []) + list(known[name].dims)
             assert len(dims) == value.ndim
             assert all(d in (-1, size) for d, size in zip(dims, value.shape, strict=True))
-        return self.session.run([spec.name for spec in self.config.output], inputs)[0]
+        return np.asarray(self.session.run([s.name for s in self.config.output], inputs)[0])
 
 
 def test_a_graph_is_never_batched(bundles: dict[str, Bundle], tmp_path: Path) -> None:
