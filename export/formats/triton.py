@@ -11,6 +11,11 @@ models/
 
 Triton joins requests along the first dimension without shifting node ids, so a graph must never be
 batched: one request, one graph. Models whose rows have nothing to do with each other are batched.
+
+Servers run older releases of ONNX Runtime. Before 1.18 it refuses the file format of functions with
+overloads, and before 1.27 it takes the wrong body where a file has two overloads of one operator.
+Without the C++ operators the bodies are therefore put in place of the calls; with them no body is
+looked at.
 """
 
 import re
@@ -18,9 +23,12 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import onnx
+import onnx.inliner
 from google.protobuf import text_format
 
 from ...serve import Bundle, Manifest, TensorSpec, native
+from ..bodies import DOMAIN
 from ..errors import ExportError
 from .directories import write_directory
 from .kserve import kserve_manifest
@@ -31,6 +39,10 @@ OPERATORS = "operators"
 
 # Kubernetes takes no other names for what serves the model
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+# the oldest file format that may use operator set 18
+_IR_VERSION = 8
+
 _DTYPES = {"float16": "FP16", "float32": "FP32", "float64": "FP64"}
 
 
@@ -52,7 +64,7 @@ def write_repository(
         name: Name of the model; that of the bundle's directory if None.
         mounted_at: Where the server sees the repository, "/models". The C++ operators of this
             installation are then put beside the model and loaded from there, on x86 the build for
-            AVX2. Without, the server runs the portable bodies in the file.
+            AVX2. Without, the model is written in standard operators alone.
         instances: Copies of the model, each of which answers one request at a time.
         threads: Threads of each of them; 0 for as many as the server has cores.
         max_batch_size: Most rows that requests may be joined to, for models without a graph.
@@ -87,11 +99,13 @@ def write_repository(
         max_batch_size=max_batch_size if batched else 0,
     )
 
+    model = bundle.read_model() if library is not None else in_standard_operators(bundle)
+
     def fill(place: Path) -> None:
         (place / CONFIG).write_text(text_format.MessageToString(config), encoding="utf-8")
         (place / "manifest.json").write_text(manifest.to_json(), encoding="utf-8")
         (place / "1").mkdir()
-        (place / "1" / "model.onnx").write_bytes(bundle.read_model())
+        (place / "1" / "model.onnx").write_bytes(model)
         if manifest.class_names:
             (place / "labels.txt").write_text("\n".join(manifest.class_names) + "\n")
         if library is not None:
@@ -148,6 +162,17 @@ def model_config(
     for key, value in settings.items():
         config.parameters.add(key=key).value.string_value = str(value)
     return config
+
+
+def in_standard_operators(bundle: Bundle) -> bytes:
+    """Return the model of a bundle with function bodies in place of calls of our operators."""
+    model = onnx.inliner.inline_local_functions(onnx.load_from_string(bundle.read_model()))
+    others = [entry for entry in model.opset_import if entry.domain != DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(others)
+    model.ir_version = _IR_VERSION
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
 
 
 def _rows_are_independent(manifest: Manifest) -> bool:

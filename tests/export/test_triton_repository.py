@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -97,6 +98,30 @@ def test_the_repository_answers_as_the_session_does(
     np.testing.assert_allclose(server.infer(inputs), session(inputs)["logits"], atol=1e-5)
 
 
+class Mixed(torch.nn.Module):
+    """Two overloads of one operator, which ONNX Runtime before 1.27 cannot tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = pyg.SAGEConv(12, 8), pyg.GCNConv(8, 5)
+
+    def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x, edge_index).relu(), edge_index)
+
+
+def test_without_the_operators_old_servers_can_read_the_model(tmp_path: Path) -> None:
+    bundle = export(Mixed(), (X, EDGES), tmp_path / "mixed")
+    path = convert(bundle, tmp_path / "models", format="triton")
+    model = onnx.load(path / "mixed" / "1" / "model.onnx")
+    assert model.ir_version == 8
+    assert not model.functions
+    assert [entry.domain for entry in model.opset_import] == [""]
+    assert {node.domain for node in model.graph.node} == {""}
+    inputs = {"x": X.numpy(), "edge_index": EDGES.numpy()}
+    expected = Session(bundle)(inputs)["logits"]
+    np.testing.assert_allclose(Server(path, "mixed").infer(inputs), expected, atol=1e-5)
+
+
 def test_the_operators_are_loaded_from_where_the_server_sees_them(
     bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
@@ -109,6 +134,8 @@ def test_the_operators_are_loaded_from_where_the_server_sees_them(
     inputs = {"x": X.numpy(), "edge_index": EDGES.numpy()}
     expected = Session(bundles["gcn"])(inputs)["logits"]
     np.testing.assert_allclose(Server(path, "gcn").infer(inputs), expected, atol=1e-5)
+    kept = (path / "gcn" / "1" / "model.onnx").read_bytes()
+    assert kept == bundles["gcn"].read_model()
     Path(library).unlink()
     with pytest.raises(Exception, match="libgraphstill_ort"):
         Server(path, "gcn")
