@@ -1,9 +1,9 @@
 """A page that runs a bundle's model in the browser: a directory for any server of static files.
 
-index.html, style.css, page.js, model.js    ours
-ort/                                        onnxruntime-web, WebAssembly only
-model.onnx, manifest.json                   of the bundle
-sample.json, sample.bin                     a graph to show, where one is given
+index.html, style.css, *.js     ours
+ort/                            onnxruntime-web, WebAssembly only
+model.onnx, manifest.json       of the bundle
+sample.json, sample.bin         a graph to show, where one is given
 
 Nothing is requested from elsewhere. The C++ operators do not exist in a browser: there the function
 bodies in the file run.
@@ -18,7 +18,6 @@ from .directories import write_directory
 from .npm import runtime_files
 from .samples import Sample, pack
 
-_OURS = ("index.html", "style.css", "page.js", "model.js")
 _FORMS = ("edge_index", "none")
 
 
@@ -53,8 +52,8 @@ def write_page(
     page = Path(__file__).parent / "page"
 
     def fill(place: Path) -> None:
-        for name in _OURS:
-            (place / name).write_bytes((page / name).read_bytes())
+        for file in page.iterdir():
+            (place / file.name).write_bytes(file.read_bytes())
         (place / "ort").mkdir()
         for name, content in runtime.items():
             (place / "ort" / name).write_bytes(content)

@@ -80,8 +80,8 @@ class Page:
     def run(self, value: object) -> None:
         """Run JSON of one's own, and wait for the answer or the complaint."""
         self.driver.execute_script(
-            "const own = document.getElementById('own'); own.value = arguments[0];"
-            "document.getElementById('answers').hidden = true;",
+            "const at = (id) => document.getElementById(id); at('own').value = arguments[0];"
+            "at('answers').hidden = at('own-problem').hidden = true;",
             value if isinstance(value, str) else json.dumps(value),
         )
         self.click("run")
@@ -231,6 +231,8 @@ def test_what_is_wrong_with_a_graph_is_said(opened: Open, bundle: Bundle) -> Non
         ({"x": [row], "edge_index": [[-1], [0]]}, "edge_index[0, 0] is -1"),
         ({"x": [row], "edge_index": [[0, 0], [0]]}, "edge_index[1] must have 2 entries"),
         ({"x": [row], "edge_index": [[0.5], [0]]}, "edge_index[0][0] must be a whole number"),
+        ({"x": [row, 3], "edge_index": [[0], [0]]}, "x[1] must have 12 entries"),
+        ({"x": 1, "edge_index": [[0], [0]]}, "x must have shape [num_nodes, 12], got 1"),
         ({"x": [[*row[1:], None]], "edge_index": [[0], [0]]}, "x[0][11] must be a number"),
         ({"x": [{"12": 1}], "edge_index": [[0], [0]]}, "columns must lie in [0, 12)"),
     ]:

@@ -51,7 +51,8 @@ def test_a_page_is_complete_and_asks_for_nothing_else(
             addresses = re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", file.read_text())
             assert set(addresses) <= {"http://www.w3.org/2000/svg"}, file
     names = re.findall(r'(?:src|href)="([\w./-]+)"', html)
-    names += re.findall(r'from "\./([\w./-]+)"', (page / "page.js").read_text())
+    for file in page.glob("*.js"):
+        names += re.findall(r'from "\./([\w./-]+)"', file.read_text())
     names += re.findall(
         r'"\.?/?([\w/.-]+\.(?:mjs|wasm|onnx|json))"', (page / "model.js").read_text()
     )
