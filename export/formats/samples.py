@@ -6,7 +6,7 @@
 
 P is {"dtype": …, "offset": bytes into the file, "length": elements}. Integers that are not negative
 are stored in the narrowest type that holds them, features with many zeros as rows of a sparse
-matrix; float32 values stay as they are.
+matrix; values stay as they are.
 """
 
 from collections.abc import Mapping
@@ -92,11 +92,7 @@ def pack(name: str, tensors: Mapping[str, Array]) -> tuple[dict[str, Any], bytes
     said: dict[str, Any] = {}
     for key, array in tensors.items():
         said[key] = {"dtype": array.dtype.name, "shape": list(array.shape)}
-        if (
-            array.dtype == np.float32
-            and array.ndim == 2
-            and 3 * np.count_nonzero(array) < array.size
-        ):
+        if _is_sparse(array):
             row, col = np.nonzero(array)
             rowptr = np.searchsorted(row, np.arange(len(array) + 1))
             rows = {"rowptr": _narrow(rowptr), "col": _narrow(col), "value": array[row, col]}
@@ -109,6 +105,15 @@ def pack(name: str, tensors: Mapping[str, Array]) -> tuple[dict[str, Any], bytes
                 "show a smaller graph, or none"
             )
     return {"name": name, "tensors": said}, bytes(data)
+
+
+def _is_sparse(array: Array) -> bool:
+    """Say whether rows of a sparse matrix take less than the matrix does."""
+    if array.ndim != 2 or array.dtype not in (np.float32, np.int8):
+        return False
+    # a column's number takes up to four bytes, besides the value
+    each = array.itemsize + 4
+    return bool(np.count_nonzero(array) * each < array.nbytes)
 
 
 def _narrow(array: Array) -> Array:

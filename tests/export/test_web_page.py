@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from typer.testing import CliRunner
 
 from graphstill.cli import app
 from graphstill.export import ExportError, convert, export
-from graphstill.export.formats import npm
+from graphstill.export.formats import npm, samples
 from graphstill.export.formats.samples import Sample, pack
-from graphstill.serve import Bundle
+from graphstill.serve import Bundle, TensorSpec
 
 X = torch.randn(9, 12)
 EDGES = torch.randint(0, 9, (2, 17))
@@ -80,13 +81,14 @@ def unpacked(said: dict[str, Any], data: bytes) -> np.ndarray:
     return full
 
 
-def test_samples_are_packed_without_loss() -> None:
+def test_samples_are_packed_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     sparse = np.zeros((300, 700), np.float32)
     sparse[[0, 0, 7, 299], [3, 699, 0, 5]] = [1, -2.5, 1e-9, 3]
     tensors: dict[str, np.ndarray] = {
         "x": sparse,
         "dense": np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32),
         "small": np.array([[0, 255], [3, 4]]),
+        "bytes": (127 * np.sign(sparse)).astype(np.int8),
         "large": np.array([0, 70_000]),
         "negative": np.array([-1, 5]),
         "none": np.zeros((2, 0), np.int64),
@@ -96,10 +98,12 @@ def test_samples_are_packed_without_loss() -> None:
         found = unpacked(said["tensors"][name], data)
         assert found.dtype == value.dtype
         np.testing.assert_array_equal(found, value)
-    assert len(data) < 500
+    assert len(data) < 900
+    assert {"x", "bytes"} == {name for name, one in said["tensors"].items() if "sparse" in one}
     assert said["tensors"]["large"]["dense"]["dtype"] == "uint32"
-    with pytest.raises(ExportError, match="too large for a page"):
-        pack("s", {"x": np.ones((2**13, 2**12), np.float32)})
+    monkeypatch.setattr(samples, "MAX_BYTES", 100)
+    with pytest.raises(ExportError, match="too large for a page: x alone"):
+        pack("s", {"x": np.ones((6, 6), np.float32)})
 
 
 def test_a_sample_must_fit(bundle: Bundle, package: Path, tmp_path: Path) -> None:
@@ -114,14 +118,27 @@ def test_a_sample_must_fit(bundle: Bundle, package: Path, tmp_path: Path) -> Non
         write(Sample("tiny", {"x": X.numpy()}))
 
 
-def test_graphs_that_a_page_cannot_give_are_refused(package: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match='graph="edge_index"'):
-        export(
-            *(pyg.GCN(12, 16, 2, 5), (X, EDGES), tmp_path / "page"),
-            graph="csr",
-            format="web",
-            onnxruntime_web=package,
-        )
+def test_features_are_rounded_for_a_model_that_takes_int8(bundle: Bundle) -> None:
+    x, edges = bundle.manifest.inputs
+    scale = TensorSpec("x_scale", "float32", ("num_nodes",))
+    manifest = replace(bundle.manifest, inputs=(replace(x, dtype="int8"), scale, edges))
+    found = sample().tensors(manifest)
+    assert found["x"].dtype == np.int8
+    restored = found["x"] * found["x_scale"][:, None]
+    np.testing.assert_allclose(restored, X, atol=float(X.abs().max()) / 254 + 1e-6)
+
+
+def test_graphs_that_a_page_cannot_give_are_refused(
+    bundle: Bundle, package: Path, tmp_path: Path
+) -> None:
+    x, _ = bundle.manifest.inputs
+    rowptr, col = TensorSpec("rowptr", "int64", ("rows",)), TensorSpec("col", "int32", ("edges",))
+    csr = replace(bundle.manifest, graph="csr", inputs=(x, rowptr, col))
+    typed = replace(bundle.manifest, graph="typed")
+    for manifest, said in [(csr, r'Export it with graph="edge_index"'), (typed, "one type")]:
+        other = Bundle(bundle.path, manifest)
+        with pytest.raises(ExportError, match=said):
+            convert(other, tmp_path / "page", format="web", onnxruntime_web=package)
 
 
 def test_a_copy_of_the_package_must_be_one(bundle: Bundle, package: Path, tmp_path: Path) -> None:

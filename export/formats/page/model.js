@@ -50,7 +50,7 @@ export async function loadSample() {
   const tensors = {};
   for (const [name, { dtype, shape, dense, sparse }] of Object.entries(said.tensors)) {
     let data;
-    if (sparse) data = filled(shape, part(sparse.rowptr), part(sparse.col), part(sparse.value));
+    if (sparse) data = filled(shape, ...[sparse.rowptr, sparse.col, sparse.value].map(part));
     else data = isBig(dtype) ? BigInt64Array.from(part(dense), BigInt) : part(dense);
     tensors[name] = { data, shape };
   }
@@ -58,7 +58,7 @@ export async function loadSample() {
 }
 
 function filled([rows, width], rowptr, col, value) {
-  const data = new Float32Array(rows * width);
+  const data = new value.constructor(rows * width);
   for (let row = 0; row < rows; row++)
     for (let k = rowptr[row]; k < rowptr[row + 1]; k++) data[row * width + col[k]] = value[k];
   return data;
