@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .checking import CheckReport, check
     from .errors import ExportError
     from .exporter import About, export
+    from .formats import convert
     from .harness import MeasurementError, Report, Row, Scenario, Settings, measure
     from .parity import Difference, ParityReport, check_parity
     from .quantisation import (
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "check",
     "check_parity",
+    "convert",
     "export",
     "export_run",
     "measure",
@@ -51,6 +53,7 @@ _HOMES = {
     "checking": ("CheckReport", "check"),
     "errors": ("ExportError",),
     "exporter": ("About", "export"),
+    "formats": ("convert",),
     "harness": ("MeasurementError", "Report", "Row", "Scenario", "Settings", "measure"),
     "quantisation": (
         "AgreementError",

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, overload
 
 import onnx
 import safetensors.numpy
@@ -26,6 +27,7 @@ from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
 from .flattening import Flat, Nested, Part, flat_answers, flatten, sizes_of
+from .formats import ONNX, export_as
 from .lint import Finding, lint_model
 from .reasons import reason
 from .relational import tidy_splits
@@ -58,16 +60,41 @@ class About:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+@overload
 def export(
     module: torch.nn.Module,
     example_inputs: Sequence[Nested] | Mapping[str, Nested],
     path: str | os.PathLike[str],
     *,
+    format: Literal["onnx"] = "onnx",
     lowering: str = "fused",
     graph: str = "edge_index",
     about: About | None = None,
-) -> Bundle:
-    """Export a module to ONNX as a bundle that `serve.Session` runs.
+) -> Bundle: ...
+@overload
+def export(
+    module: torch.nn.Module,
+    example_inputs: Sequence[Nested] | Mapping[str, Nested],
+    path: str | os.PathLike[str],
+    *,
+    format: str,
+    lowering: str = "fused",
+    graph: str = "edge_index",
+    about: About | None = None,
+    **settings: Any,
+) -> Bundle | Path: ...
+def export(
+    module: torch.nn.Module,
+    example_inputs: Sequence[Nested] | Mapping[str, Nested],
+    path: str | os.PathLike[str],
+    *,
+    format: str = ONNX,
+    lowering: str = "fused",
+    graph: str = "edge_index",
+    about: About | None = None,
+    **settings: Any,
+) -> Bundle | Path:
+    """Export a module to ONNX: as a bundle that `serve.Session` runs, or as what is made from one.
 
     The module is copied, put into evaluation mode, and its convolutions are replaced by the fused
     ones; it is not changed itself. Numbers of nodes and edges stay dynamic, whatever the example's.
@@ -78,19 +105,32 @@ def export(
             nodes and two edges (of each type). Inputs are named after the arguments; dictionaries
             by type of nodes or edges become one input for each type, `x__paper`.
         path: The directory to write; a bundle that is there already is replaced.
+        format: "onnx" for the bundle, or what to make from it, as `convert` does: "triton", a
+            model repository of Triton Inference Server, or "web", a page for the browser.
         lowering: "fused", nodes of the `graphstill` domain with function bodies; "baked", the same
             with everything but `x` fixed to the example's: the graph is in the model, sorted and
             normalised, and a call gives features for exactly its nodes.
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
         about: What to say of the model in its manifest.
+        settings: What the format takes, see `convert`.
 
     Returns:
-        The bundle.
+        The bundle; the directory where another format was asked for.
 
     Raises:
         ExportError: If a convolution has no fused form, or the model does something that ONNX
             cannot express. Nothing is written then.
     """
+    if format != ONNX:
+
+        def bundled(place: Path) -> Bundle:
+            return export(
+                module, example_inputs, place, lowering=lowering, graph=graph, about=about
+            )
+
+        return export_as(format, bundled, path, Path(path).name, settings)
+    if settings:
+        raise ExportError(f'format="onnx" takes no {", ".join(settings)}')
     if lowering not in LOWERINGS:
         raise ExportError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     if graph not in GRAPH_FORMS:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -10,34 +11,70 @@ from torch import Tensor
 from ..distill import Architecture, Run, load_run
 from ..distill.int8 import INT8
 from ..serve import Bundle
+from .errors import ExportError
 from .exporter import About, export
 from .flattening import Nested
+from .formats import ONNX, export_as
 
 _EXAMPLE_NODES, _EXAMPLE_EDGES = 5, 9
 
 
+@overload
 def export_run(
     run: Run | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
+    format: Literal["onnx"] = "onnx",
     graph: str = "edge_index",
     lowering: str = "fused",
     example: Mapping[str, Nested] | None = None,
-) -> Bundle:
+) -> Bundle: ...
+@overload
+def export_run(
+    run: Run | str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    format: str,
+    graph: str = "edge_index",
+    lowering: str = "fused",
+    example: Mapping[str, Nested] | None = None,
+    **settings: Any,
+) -> Bundle | Path: ...
+def export_run(
+    run: Run | str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    format: str = ONNX,
+    graph: str = "edge_index",
+    lowering: str = "fused",
+    example: Mapping[str, Nested] | None = None,
+    **settings: Any,
+) -> Bundle | Path:
     """Export what `distill.train` or `distill.distill` made, with all that is known of it.
 
     Args:
         run: The run, or the directory of a finished one.
-        path: The bundle to write.
+        path: The bundle to write, or what is made from it.
+        format: See `export`.
         graph: See `export`.
         lowering: See `export`.
         example: Inputs of the network; with lowering="baked" they hold the graph, otherwise any
             will do and some are made up.
+        settings: See `export`.
 
     Raises:
         TrainingError: If the directory holds no finished run.
         ExportError: See `export`.
     """
+    if format != ONNX:
+
+        def bundled(place: Path) -> Bundle:
+            return export_run(run, place, graph=graph, lowering=lowering, example=example)
+
+        called = Path(path if isinstance(run, Run) else run).name
+        return export_as(format, bundled, path, called, settings)
+    if settings:
+        raise ExportError(f'format="onnx" takes no {", ".join(settings)}')
     int8 = None if isinstance(run, Run) else Path(run) / INT8
     run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
     about = About(

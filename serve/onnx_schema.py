@@ -1,17 +1,17 @@
 """The part of onnx.proto that decides what a file does, read without the `onnx` package.
 
 Operators and their domains, subgraphs, functions, names and shapes of values, and where tensors
-keep their data. protobuf skips the fields that are not named here.
+keep their data; see `protobuf` for the notation.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import message
 
 from .errors import BundleError
+from .protobuf import message_class
 
-# message: (field, number, type); a trailing star makes a field repeated
 _SCHEMA = {
     "ModelProto": "graph:7:GraphProto opset_import*:8:OperatorSetIdProto"
     " functions*:25:FunctionProto",
@@ -39,28 +39,7 @@ _SCHEMA = {
 }
 
 
-def _model_class() -> Any:
-    """Build the protobuf class of ModelProto from the schema, in a pool of its own."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="graphstill_onnx.proto", package="graphstill_onnx", syntax="proto2"
-    )
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for name, fields in _SCHEMA.items():
-        target = file.message_type.add(name=name)
-        for word in fields.split():
-            label, number, kind = word.split(":")
-            added = target.field.add(name=label.rstrip("*"), number=int(number))
-            added.label = kinds.LABEL_REPEATED if "*" in label else kinds.LABEL_OPTIONAL
-            if kind in _SCHEMA:
-                added.type, added.type_name = kinds.TYPE_MESSAGE, f".graphstill_onnx.{kind}"
-            else:
-                added.type = getattr(kinds, f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("graphstill_onnx.ModelProto"))
-
-
-_Model = _model_class()
+_Model = message_class("graphstill_onnx", "ModelProto", _SCHEMA)
 
 
 def parse(data: bytes) -> Any:

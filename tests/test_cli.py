@@ -124,6 +124,17 @@ def test_check_of_a_module_of_ones_own(
     assert "does not say what network" in without.stderr
 
 
+def test_a_run_becomes_a_model_repository(place: Path, tmp_path: Path) -> None:
+    result = run("export", place / "teacher", "--out", tmp_path / "models", "--format", "triton")
+    assert result.exit_code == 0, result.output
+    assert "a model repository of Triton" in " ".join(result.output.split())
+    # it is called after the run
+    assert (tmp_path / "models" / "teacher" / "1" / "model.onnx").is_file()
+    result = run("export", place / "b" / "student", "--out", tmp_path / "m", "--format", "triton")
+    assert result.exit_code == 2  # its graph is rowptr and col
+    assert "join two requests" in " ".join(result.stderr.split())
+
+
 def test_bench_writes_a_report_and_a_page(place: Path, tmp_path: Path) -> None:
     quick = ["--rounds", "2", "--min-samples", "3", "--min-seconds", "0.01"]
     paths = [place / "b" / "teacher", place / "b" / "student"]

@@ -62,6 +62,7 @@ def test_the_wheel_holds_all_folders_and_the_libraries(wheel: Path) -> None:
         "kernels/ops/spmm.py",
         "distill/methods/abkd.py",
         "export/page.html.j2",
+        "export/formats/page/index.html",
         "serve/session.py",
     ):
         assert f"graphstill/{name}" in names

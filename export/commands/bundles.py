@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run directory of `train` or `distill`.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Directory of the bundle.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run directory of `train` or `distill`; or a bundle.")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory to write.")],
+    format: Annotated[
+        str,
+        typer.Option(
+            help="onnx, a bundle. triton, a model repository of Triton Inference Server with a "
+            "KServe manifest. web, a page that runs it in the browser."
+        ),
+    ] = "onnx",
     graph: Annotated[
         str, typer.Option(help="edge_index, or csr for rowptr and col.")
     ] = "edge_index",
@@ -35,12 +44,31 @@ def export(
         str, typer.Option(help="fused, or baked: the graph of --data is in the model.")
     ] = "fused",
     data: Annotated[
-        str | None, typer.Option(help="Data set whose graph is baked in; the run's if not given.")
+        str | None,
+        typer.Option(
+            help="baked: the data set whose graph is in the model, the run's if not given. web: "
+            "the one that the page shows."
+        ),
     ] = None,
     root: Root = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="triton: name of the model; that of the run or bundle if not given."),
+    ] = None,
+    mounted_at: Annotated[
+        str | None,
+        typer.Option(
+            help="triton: where the server will see the repository, /models; the C++ operators are "
+            "put in, and the server told to load them from there."
+        ),
+    ] = None,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(help="web: a copy of the npm package onnxruntime-web; fetched if not given."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export a trained network to ONNX as a bundle.
+    """Export a trained network to ONNX as a bundle, or as what is made from one.
 
     graphstill export runs/student --out bundles/student
 
@@ -48,24 +76,46 @@ def export(
     features for its nodes, and nothing else:
 
     graphstill export runs/student --out bundles/baked --lowering baked --root data
+
+    A run or a bundle, for a fleet of servers and for the browser:
+
+    graphstill export bundles/student --out models --format triton --mounted-at /models
+
+    graphstill export bundles/student --out page --format web --data cora
     """
     with guarded():
+        from ..formats import convert
         from ..runs import export_run
+        from .formats import is_bundle, print_written, settings_of
 
-        example = _example(run, data, root) if lowering == "baked" else None
-        bundle = export_run(run, out_dir, graph=graph, lowering=lowering, example=example)
-        manifest = bundle.manifest
-        if as_json:
-            print(manifest.to_json(), end="")
+        given = {"name": name, "mounted_at": mounted_at, "onnxruntime_web": onnxruntime_web}
+        settings = settings_of(format, given, data, root)
+        if is_bundle(run, format):
+            print_written(convert(run, out_dir, format=format, **settings), format, as_json)
             return
-        shapes = ", ".join(f"{s.name} {list(s.shape)}" for s in manifest.inputs)
-        out.print(
-            f"{bundle.path}: {bundle.size_bytes:,} bytes, inputs {shapes}",
-            highlight=False,
-            soft_wrap=True,
+        example = _example(run, data, root) if lowering == "baked" else None
+        written = export_run(
+            run, out_dir, format=format, graph=graph, lowering=lowering, example=example, **settings
         )
-        for warning in manifest.warnings:
-            out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        if isinstance(written, Path):
+            print_written(written, format, as_json)
+        else:
+            _print_bundle(written, as_json)
+
+
+def _print_bundle(bundle: "Bundle", as_json: bool) -> None:
+    manifest = bundle.manifest
+    if as_json:
+        print(manifest.to_json(), end="")
+        return
+    shapes = ", ".join(f"{s.name} {list(s.shape)}" for s in manifest.inputs)
+    out.print(
+        f"{bundle.path}: {bundle.size_bytes:,} bytes, inputs {shapes}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for warning in manifest.warnings:
+        out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _example(run: Path, data: str | None, root: Path | None) -> "dict[str, Nested]":
