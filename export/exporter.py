@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..kernels import accelerate
 from ..serve import Bundle, Manifest, TensorSpec
-from . import baking, passes, pooling
+from . import baking, blocks, passes, pooling
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
@@ -32,7 +32,7 @@ from .relational import tidy_splits
 from .translation import translation_table
 
 GRAPH_FORMS = ("edge_index", "csr")
-LOWERINGS = ("fused", "baked")
+LOWERINGS = ("fused", "blocks", "baked")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def export(
     *,
     lowering: str = "fused",
     graph: str = "edge_index",
+    fanouts: Sequence[int] | None = None,
     about: About | None = None,
 ) -> Bundle:
     """Export a module to ONNX as a bundle that `serve.Session` runs.
@@ -80,8 +81,12 @@ def export(
         path: The directory to write; a bundle that is there already is replaced.
         lowering: "fused", nodes of the `graphstill` domain with function bodies; "baked", the same
             with everything but `x` fixed to the example's: the graph is in the model, sorted and
-            normalised, and a call gives features for exactly its nodes.
+            normalised, and a call gives features for exactly its nodes; "blocks", standard
+            operators alone on a fixed number of in-neighbours of each seed, `x [batch, slots, F]`
+            and `edge_count [batch, slots]`, which `serve.Session.blocks` cuts out of a graph.
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
+        fanouts: With lowering="blocks": how many in-neighbours each hop takes, from the seeds
+            outwards. With as many as nodes have, answers are the whole graph's.
         about: What to say of the model in its manifest.
 
     Returns:
@@ -95,11 +100,15 @@ def export(
         raise ExportError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     if graph not in GRAPH_FORMS:
         raise ExportError(f"graph must be one of {', '.join(GRAPH_FORMS)}, got {graph!r}")
+    if (fanouts is None) == (lowering == "blocks"):
+        raise ExportError('lowering="blocks" and fanouts go together: give both or neither')
     inputs = name_inputs(module, example_inputs)
     parts = flatten(inputs)
     typed = any(part.key is not None for part in parts.values())
     if typed and graph == "csr":
         raise ExportError('graph="csr" is for graphs of one type of nodes; leave it out')
+    if lowering == "blocks" and (typed or graph == "csr"):
+        raise ExportError('lowering="blocks" takes a graph of one type of nodes as edge_index')
     held = _held(inputs, graph) if lowering == "baked" else {}
     fused = fuse(module)
     with torch.no_grad():
@@ -110,11 +119,15 @@ def export(
     passes.merge_duplicates(model)
     passes.drop_unread_outputs(model)
     has_graph = "edge_index" in inputs and not held
+    counted = passes.normalisations(model)
+    choices = dict[str, list[str]]()
     if held:
         baking.bake(model, held, sizes_of(parts))
+    if fanouts is not None:
+        choices = blocks.lower(model, fanouts)
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
-    hops = passes.count_hops(model)
+    hops = passes.count_hops(model) if fanouts is None else len(fanouts)
     pooling.fuse_scatters(model)
     pooling.name_graph_counts(model)
     tables = passes.table_sizes(model)
@@ -122,26 +135,27 @@ def export(
         replace(_spec(value, parts.get(value.name)), below=tables.get(value.name))
         for value in model.graph.input
     )
-    counted = passes.normalisations(model)
     # one input could tell whole-graph degrees of one graph, counted in one way
-    takes_degrees = len(counted) == 1 and not typed and not held
+    takes_degrees = len(counted) == 1 and not typed and not held and fanouts is None
     if takes_degrees:
         passes.accept_in_degree(model)
     add_self_loops, fill_value = next(iter(counted), (True, 1.0))
     passes.check_safe(model)
     passes.attach_bodies(model)
-    found = _lint(model, {} if held else parts)
+    found = _lint(model, {} if held or fanouts else parts)
     # a value of all nodes, or layers that count degrees differently: no one input could tell them
     # the whole graph's
-    whole_graph = bool(held) or (bool(counted) and not takes_degrees)
+    whole_graph = bool(held) or (bool(counted) and not takes_degrees and fanouts is None)
     whole_graph |= any(finding.hazard == "whole-graph" for finding in found)
     described = about or About()
+    form = "typed" if typed else graph if has_graph else "none"
+    form = "blocks" if fanouts else form
     manifest = Manifest(
         inputs=specs,
         outputs=tuple(_spec(value, answers[value.name]) for value in model.graph.output),
         files={"model.onnx": None},  # pyright: ignore[reportArgumentType] -- filled when written
         producer=f"graphstill {version('graphstill')}",
-        graph="typed" if typed else graph if has_graph else "none",
+        graph=form,
         lowering=lowering,
         hops=None if whole_graph else hops,
         in_degree=takes_degrees,
@@ -149,7 +163,9 @@ def export(
         fill_value=fill_value,
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
-        limits={} if held else dict.fromkeys(_node_counts(parts), 2**31 - 1),
+        limits={} if held or fanouts else dict.fromkeys(_node_counts(parts), 2**31 - 1),
+        fanouts=None if fanouts is None else list(fanouts),
+        choices=choices,
         warnings=[str(finding) for finding in found if finding.severity != "note"],
         **vars(described),
     )

@@ -146,7 +146,8 @@ def table_sizes(model: onnx.ModelProto) -> dict[str, int]:
     source = {value.name: value.name for value in model.graph.input}
     sizes: dict[str, int] = {}
     for node in model.graph.node:
-        if node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze") and node.input[0] in source:
+        moves = ("Cast", "Identity", "Reshape", "Slice", "Unsqueeze")
+        if node.op_type in moves and node.input[0] in source:
             source[node.output[0]] = source[node.input[0]]
         if node.op_type == "Gather" and node.input[0] in shapes and node.input[1] in source:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 0)

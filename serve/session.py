@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from . import native as native_library
+from .blocks import block_inputs
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
 from .features import quantise_features
@@ -82,6 +83,29 @@ class Session:
             InputError: If it is no edge list, or an id is outside [0, num_nodes).
         """
         return Graph.from_edge_index(edge_index, num_nodes)
+
+    def blocks(
+        self, graph: Graph | ArrayLike, seeds: ArrayLike, *, seed: int = 0, **whole: ArrayLike
+    ) -> dict[str, Array]:
+        """Cut out of a whole graph what a model of the blocks lowering takes to answer for seeds.
+
+            logits = session(session.blocks(graph, [3, 5], x=x))["logits"]
+
+        Rows do not refer to each other: those of several calls may be concatenated.
+
+        Args:
+            graph: The graph, from `prepare`, or an edge list.
+            seeds: Nodes to answer for, [batch].
+            seed: Chooses neighbours where there are more than fit.
+            whole: Features of all nodes and edges, by the name of the input; `in_degree` too, or
+                it is counted.
+
+        Raises:
+            InputError: See `serve.block_inputs`.
+        """
+        if not isinstance(graph, Graph):
+            graph = self.prepare(graph, len(np.asarray(whole.get("x", ()))))
+        return block_inputs(self.bundle.manifest, graph, seeds, whole, seed=seed)
 
     @property
     def takes_int8(self) -> bool:
@@ -185,7 +209,7 @@ class Session:
             feeds[name] = fit(spec, given[name], sizes)
         for spec in specs.values():
             check_range(spec, feeds[spec.name], sizes)
-        if "in_degree" in given:
+        if optional & given.keys():
             spec = TensorSpec("in_degree", "float32", ("num_nodes",))
             feeds["in_degree"] = fit(spec, given["in_degree"], sizes)
         for dim, limit in self.bundle.manifest.limits.items():
