@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..kernels import accelerate
 from ..serve import Bundle, Manifest, TensorSpec
-from . import baking, blocks, passes, pooling
+from . import algebra, baking, blocks, passes, pooling
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
@@ -66,6 +66,7 @@ def export(
     lowering: str = "fused",
     graph: str = "edge_index",
     fanouts: Sequence[int] | None = None,
+    fold: bool = True,
     about: About | None = None,
 ) -> Bundle:
     """Export a module to ONNX as a bundle that `serve.Session` runs.
@@ -87,6 +88,8 @@ def export(
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
         fanouts: With lowering="blocks": how many in-neighbours each hop takes, from the seeds
             outwards. With as many as nodes have, answers are the whole graph's.
+        fold: Whether weights take in BatchNorms, and linear layers without anything between them
+            become one; without, the file has the module's own weights.
         about: What to say of the model in its manifest.
 
     Returns:
@@ -120,11 +123,11 @@ def export(
     passes.drop_unread_outputs(model)
     has_graph = "edge_index" in inputs and not held
     counted = passes.normalisations(model)
-    choices = dict[str, list[str]]()
+    choices = _choose(model, fused, fold, lowering)
     if held:
         baking.bake(model, held, sizes_of(parts))
     if fanouts is not None:
-        choices = blocks.lower(model, fanouts)
+        blocks.lower(model, fanouts)
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model) if fanouts is None else len(fanouts)
@@ -179,6 +182,22 @@ def export(
     if held:
         files[baking.GRAPH_FILE] = safetensors.numpy.save(held)
     return Bundle.write(path, manifest, files)
+
+
+def _choose(
+    model: onnx.ModelProto, module: torch.nn.Module, fold: bool, lowering: str
+) -> algebra.Choices:
+    """Make what choices there are in how to compute a model, in place, and return them."""
+    done = [algebra.fold(model)] if fold else []
+    if lowering == "blocks":
+        done.append(algebra.sum_first(model))
+        done += [algebra.fold(model)] if fold else []  # what meets only now
+    norms = [
+        f"{path} ({type(m).__name__})"
+        for path, m in module.named_modules()
+        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+    ]
+    return algebra.merged(*done, algebra.chosen(model, norms))
 
 
 def _held(inputs: Mapping[str, Nested], graph: str) -> dict[str, NDArray[Any]]:
@@ -345,4 +364,6 @@ def _describe(model: onnx.ModelProto, manifest: Manifest) -> None:
         "hops": "all" if manifest.hops is None else str(manifest.hops),
         "task": manifest.task,
     }
+    if manifest.fanouts:
+        facts["fanouts"] = ",".join(map(str, manifest.fanouts))
     onnx.helper.set_model_props(model, {f"graphstill.{k}": v for k, v in facts.items()})

@@ -22,6 +22,7 @@ def export_run(
     *,
     graph: str = "edge_index",
     lowering: str = "fused",
+    fanouts: Sequence[int] | None = None,
     example: Mapping[str, Nested] | None = None,
 ) -> Bundle:
     """Export what `distill.train` or `distill.distill` made, with all that is known of it.
@@ -31,6 +32,7 @@ def export_run(
         path: The bundle to write.
         graph: See `export`.
         lowering: See `export`.
+        fanouts: See `export`.
         example: Inputs of the network; with lowering="baked" they hold the graph, otherwise any
             will do and some are made up.
 
@@ -48,8 +50,18 @@ def export_run(
         provenance=run.provenance,
     )
     inputs = example_of(run.architecture) if example is None else example
-    bundle = export(run.module, inputs, path, lowering=lowering, graph=graph, about=about)
-    if int8 is None or not int8.is_file():
+    rounded = int8 is not None and int8.is_file()
+    bundle = export(
+        run.module,
+        inputs,
+        path,
+        lowering=lowering,
+        graph=graph,
+        fanouts=fanouts,
+        fold=not rounded,  # `quantise` will look for the weights that training rounded
+        about=about,
+    )
+    if int8 is None or not rounded:
         return bundle
     # what training rounded its weights to, for `quantise`
     return bundle.with_files({INT8: int8.read_bytes()})

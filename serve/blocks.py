@@ -1,5 +1,4 @@
-"""Blocks: seeds with a fixed number of in-neighbours, and theirs, as rows that never refer to each
-other.
+"""Blocks: seeds with a fixed number of in-neighbours, as rows that never refer to each other.
 
 A row is a tree: its seed, K₁ slots for the seed's in-neighbours, K₂ for those of each of them, and
 so on, level by level, slots below one parent side by side. What a node has (its features) lies in
@@ -87,7 +86,8 @@ def sample_blocks(
         count = np.where(~empty & (source == parents[:, None]), -count, count)
         edge = np.where(empty, -1, _at(graph.perm, position))
         parts = (source, edge, count.astype(np.float32))
-        levels.append(tuple(part.reshape(batch, -1) for part in parts))
+        width = levels[-1][0].shape[1] * fan_out
+        levels.append(tuple(part.reshape(batch, width) for part in parts))
     node, edge, count = (np.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
     return Blocks(node, edge, count, float(cut / max(asked, 1)))
 
@@ -192,7 +192,7 @@ def block_inputs(
             'lowering="blocks" for that'
         )
     blocks = sample_blocks(graph, seeds, manifest.fanouts or [], seed=seed)
-    given = {**_counted(manifest, graph, whole), **whole}
+    given = {**counted(manifest, graph, whole), **whole}
     names = [spec.name for spec in manifest.inputs]
     if given.keys() ^ set(names) - {"edge_count"}:
         raise InputError(
@@ -209,16 +209,16 @@ def block_inputs(
     return {name: feeds[name] for name in names}
 
 
-def _counted(
+def counted(
     manifest: Manifest, graph: Graph, whole: Mapping[str, ArrayLike]
 ) -> dict[str, NDArray[np.float32]]:
-    """Return what GCN's normalisation takes and only the whole graph tells."""
-    names = {spec.name for spec in manifest.inputs}
+    """Return what GCN's normalisation takes and only the whole graph tells, unless it is given."""
+    names = {spec.name for spec in manifest.inputs} - whole.keys()
     weight = None
     if "edge_weight" in whole:
         weight = np.asarray(whole["edge_weight"])[graph.perm]
     found: dict[str, NDArray[np.float32]] = {}
-    if "in_degree" in names and "in_degree" not in whole:
+    if "in_degree" in names:
         found["in_degree"] = in_degree(
             graph.edge_index,
             graph.num_nodes,

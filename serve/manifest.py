@@ -227,6 +227,9 @@ def _check_types(manifest: Manifest) -> None:
     for dim, limit in manifest.limits.items():
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             raise BundleError(f"the limit of {dim} must be a number of elements, got {limit!r:.60}")
+    for name, modules in manifest.choices.items():
+        if not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
+            raise BundleError(f"choices of the manifest must be lists of names, {name!r} is none")
     if manifest.hops is not None and manifest.hops < 0:
         raise BundleError(f"hops of the manifest must not be negative, got {manifest.hops}")
     for specs in (manifest.inputs, manifest.outputs):

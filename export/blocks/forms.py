@@ -159,9 +159,7 @@ def edge_softmax(hop: Hop) -> list[str]:
     return [hop.as_edges(attention), *([] if own is None else [own])]
 
 
-def _softmax(
-    hop: Hop, scores: str, own: str | None, *, loops: bool
-) -> tuple[str, str | None]:
+def _softmax(hop: Hop, scores: str, own: str | None, *, loops: bool) -> tuple[str, str | None]:
     """Return the attention [n, K, H] of slots and [n, H] of nodes to themselves."""
     emit, count = hop.emit, hop.fan_out
     there = emit.unsqueeze(hop.mask(loops=loops), 2)

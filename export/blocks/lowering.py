@@ -20,7 +20,14 @@ from onnx import helper
 from ..bodies import DOMAIN
 from ..errors import ExportError
 from ..lint import lint_model
-from ..passes import count_hops, normalisations, ours, value_infos
+from ..passes import (
+    count_hops,
+    module_of,
+    normalisations,
+    ours,
+    summary_of_graph,
+    value_infos,
+)
 from .emitter import Emitter
 from .forms import FORMS
 from .hop import Hop, scalar
@@ -56,16 +63,13 @@ class Trees:
         return ends[level], ends[level + 1]
 
 
-def lower(model: onnx.ModelProto, fanouts: Sequence[int]) -> dict[str, list[str]]:
+def lower(model: onnx.ModelProto, fanouts: Sequence[int]) -> None:
     """Rewrite a model of a whole graph, in place, for trees of in-neighbours.
 
     Args:
         model: The model, its aggregations as nodes of our domain.
         fanouts: Number of in-neighbours of each hop, from the seeds outwards; none for a model
             without a graph, which stays as it is.
-
-    Returns:
-        What is computed in another order than the modules say, and in which of them.
 
     Raises:
         ExportError: If an answer depends on more than a tree, or an operator has no form for trees.
@@ -74,14 +78,13 @@ def lower(model: onnx.ModelProto, fanouts: Sequence[int]) -> dict[str, list[str]
     trees = Trees(tuple(fanouts))
     _check(model, trees)
     if not fanouts:
-        return {}
+        return
     levels = Levels(model, trees)
     answers = [levels.value(output.name, 0) for output in model.graph.output]
     for output, made in zip(model.graph.output, answers, strict=True):
         if made != output.name:
             levels.emit.nodes.append(helper.make_node("Identity", [made], [output.name]))
     _put(model, levels)
-    return {}
 
 
 def _check(model: onnx.ModelProto, trees: Trees) -> None:
@@ -92,9 +95,10 @@ def _check(model: onnx.ModelProto, trees: Trees) -> None:
         if finding.hazard == "whole-graph":
             node = next((n for n in model.graph.node if n.name == finding.node), None)
             raise ExportError(f"{module_of(node)}: {finding.operator} {finding.message}{_INSTEAD}")
-    hops = count_hops(model)
-    if hops is None:
-        raise ExportError(f"an answer depends on all nodes.{_INSTEAD}")
+    summary, hops = summary_of_graph(model), count_hops(model)
+    if summary is not None:
+        said = f"{summary.op_type} makes one value of all nodes or edges"
+        raise ExportError(f"{module_of(summary)}: {said}.{_INSTEAD}")
     if len(fanouts) != hops:
         raise ExportError(f"an answer looks along {hops} hops: give {hops} fanouts, got {fanouts}")
     if trees.slots > _LARGEST:
@@ -109,14 +113,6 @@ def _check(model: onnx.ModelProto, trees: Trees) -> None:
 
 
 _INSTEAD = ' lowering="blocks" shows a seed its own in-neighbours alone; use lowering="fused"'
-
-
-def module_of(node: onnx.NodeProto | None) -> str:
-    """Return path and class of the module that a node was traced in."""
-    about = {p.key: p.value for p in node.metadata_props} if node is not None else {}
-    path, _, kind = about.get("namespace", "").rpartition("/")[0].rpartition("/")[2].partition(": ")
-    path = path.removeprefix("module").removeprefix(".")
-    return f"{path or '(itself)'} ({kind.rpartition('.')[2]})" if kind else "the module"
 
 
 class Levels:
@@ -137,6 +133,7 @@ class Levels:
         self._shapes = dict(_shapes(model))
         self._local = set(_depending(model))
         self._ends = dict(_ends(model))
+        self._rowptrs = {node.output[0] for node in ours(model, "csr")}
         self._made: dict[tuple[object, ...], str] = {}
 
     def maker(self, name: str) -> onnx.NodeProto:
@@ -186,10 +183,8 @@ class Levels:
             raise ExportError(f"{module_of(node)}: {name} has no form for trees{_INSTEAD}")
 
     def _by_form(self, node: onnx.NodeProto, level: int) -> list[str]:
-        if node.op_type not in FORMS:
-            raise ExportError(
-                f"{module_of(node)}: {node.op_type} has no form for trees.{_INSTEAD}"
-            )
+        if node.op_type not in FORMS or node.input[0] not in self._rowptrs:
+            raise ExportError(f"{module_of(node)}: {node.op_type} has no form for trees.{_INSTEAD}")
         return FORMS[node.op_type](Hop(self, node, level))
 
     def _copied(self, node: onnx.NodeProto, level: int) -> list[str]:
@@ -224,12 +219,10 @@ class Levels:
         return self._shapes[name][:1] == ["num_edges"]
 
     def _of_input(self, name: str, level: int) -> str:
-        """Return an input's rows of a level; what belongs to edges lies in the slots they lead to."""
+        """Return an input's rows of a level; an edge's lie in the slot that it comes from."""
         kind, dims = self._given[name].type.tensor_type, self._shapes[name]
         if dims[0] not in ("num_nodes", "num_edges") or name == "edge_index":
-            raise ExportError(
-                f"the model uses {name} {dims} outside its convolutions.{_INSTEAD}"
-            )
+            raise ExportError(f"the model uses {name} {dims} outside its convolutions.{_INSTEAD}")
         rows = self.trees.slots
         shape = ["batch", rows, *dims[1:]]
         value = helper.make_tensor_value_info(name, kind.elem_type, shape)

@@ -20,7 +20,9 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ...serve import Bundle
+    import numpy as np
+
+    from ...serve import Bundle, Session
     from ..checking import CheckReport
     from ..flattening import Nested
 
@@ -32,8 +34,16 @@ def export(
         str, typer.Option(help="edge_index, or csr for rowptr and col.")
     ] = "edge_index",
     lowering: Annotated[
-        str, typer.Option(help="fused, or baked: the graph of --data is in the model.")
+        str,
+        typer.Option(
+            help="fused; blocks: a fixed number of neighbours; or baked: the graph of --data is in "
+            "the model."
+        ),
     ] = "fused",
+    fanouts: Annotated[
+        str | None,
+        typer.Option(help="Neighbours in each hop of blocks, from the seeds outwards: 10,10."),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set whose graph is baked in; the run's if not given.")
     ] = None,
@@ -48,12 +58,24 @@ def export(
     features for its nodes, and nothing else:
 
     graphstill export runs/student --out bundles/baked --lowering baked --root data
+
+    For TensorRT, OpenVINO, WebGPU, phones and servers that batch: standard operators and fixed
+    sizes, a row of features for each seed and its neighbours:
+
+    graphstill export runs/student --out bundles/blocks --lowering blocks --fanouts 10,10
     """
     with guarded():
         from ..runs import export_run
 
         example = _example(run, data, root) if lowering == "baked" else None
-        bundle = export_run(run, out_dir, graph=graph, lowering=lowering, example=example)
+        bundle = export_run(
+            run,
+            out_dir,
+            graph=graph,
+            lowering=lowering,
+            fanouts=None if fanouts is None else _numbers(fanouts, "fanouts"),
+            example=example,
+        )
         manifest = bundle.manifest
         if as_json:
             print(manifest.to_json(), end="")
@@ -66,6 +88,13 @@ def export(
         )
         for warning in manifest.warnings:
             out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _numbers(text: str, what: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"{what} must be whole numbers, such as 10,10, got {text!r}") from None
 
 
 def _example(run: Path, data: str | None, root: Path | None) -> "dict[str, Nested]":
@@ -210,11 +239,9 @@ def predict(
         session = Session(bundle, threads=threads, validate=True)
         inputs, _, _ = load_inputs(data, root, 0)
         assert inputs is not None
-        if session.bundle.manifest.graph == "none":
-            inputs.pop("edge_index", None)
-        logits = next(iter(session(inputs).values())).astype(np.float64)
-        chosen = _node_ids(nodes, len(logits))
-        shifted = np.exp(logits[chosen] - logits[chosen].max(axis=-1, keepdims=True))
+        logits, chosen = _logits(session, inputs, nodes)
+        logits = logits.astype(np.float64)
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probability = shifted / shifted.sum(axis=-1, keepdims=True)
         names = session.bundle.manifest.class_names
         answers = [
@@ -224,6 +251,21 @@ def predict(
             )
         ]
         _print_answers(answers, out_file, as_json)
+
+
+def _logits(
+    session: "Session", inputs: dict[str, Any], nodes: str | None
+) -> "tuple[np.ndarray, list[int]]":
+    """Return the answers for some nodes of a graph, and which those are."""
+    form = session.bundle.manifest.graph
+    if form == "blocks":  # which compute for them alone
+        chosen, edges = _node_ids(nodes, len(inputs["x"])), inputs.pop("edge_index")
+        return next(iter(session.answer(edges, chosen, **inputs).values())), chosen
+    if form == "none":
+        inputs.pop("edge_index", None)
+    logits = next(iter(session(inputs).values()))
+    chosen = _node_ids(nodes, len(logits))
+    return logits[chosen], chosen
 
 
 def _node_ids(text: str | None, num_nodes: int) -> list[int]:

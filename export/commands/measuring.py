@@ -78,6 +78,7 @@ def bench(
         facts = {
             "data": data or f"random graph, {num_nodes} nodes, {num_edges} edges",
             "quality": benches.quality(bundles, inputs, labels, nodes),
+            "blocks": any(Bundle.load(path).manifest.graph == "blocks" for path in bundles),
             "native_operators": not portable and Session(first).native_operators,
         }
         rows = benches.bundle_rows(bundles, pyg=pyg, native=not portable, prepared=prepared)
