@@ -27,6 +27,24 @@ _NORM = "BatchNormalization"
 _BIAS = 7  # of spmm
 
 
+def choose(
+    model: onnx.ModelProto, norms: Sequence[str], *, folding: bool, summing_first: bool
+) -> Choices:
+    """Make all choices, in place, and return what was chosen in which module.
+
+    Args:
+        model: The model, its aggregations as nodes of our domain.
+        norms: The modules that are BatchNorms; torch folds some of them itself.
+        folding: Whether to fold BatchNorms and merge linear layers.
+        summing_first: Whether neighbours are summed before linear layers whatever the widths.
+    """
+    done = [fold(model)] if folding else []
+    if summing_first:
+        done.append(sum_first(model))
+        done += [fold(model)] if folding else []  # what meets only now
+    return _merged(*done, chosen(model, norms))
+
+
 def fold(model: onnx.ModelProto) -> Choices:
     """Fold BatchNorms into weights and merge linear layers, in place; return which were merged."""
     _fold_norms(model)
@@ -46,12 +64,7 @@ def sum_first(model: onnx.ModelProto) -> Choices:
 
 
 def chosen(model: onnx.ModelProto, norms: Sequence[str] = ()) -> Choices:
-    """Return what layers chose for a graph by their widths, how they normalise, and what is folded.
-
-    Args:
-        model: The model.
-        norms: Modules that are BatchNorms; torch folds some of them itself.
-    """
+    """Return what layers chose by their widths, how they normalise, and which norms are folded."""
     values = _Values(model)
     left = {module_of(node) for node in model.graph.node if node.op_type == _NORM}
     found: Choices = {
@@ -72,7 +85,7 @@ def chosen(model: onnx.ModelProto, norms: Sequence[str] = ()) -> Choices:
     return found
 
 
-def merged(*all_choices: Mapping[str, list[str]]) -> Choices:
+def _merged(*all_choices: Mapping[str, list[str]]) -> Choices:
     """Return choices as one, each module once, without what was done nowhere."""
     names = dict.fromkeys(name for choices in all_choices for name in choices)
     together = {n: [m for c in all_choices for m in c.get(n, [])] for n in names}
@@ -126,7 +139,9 @@ class _Values:
         if node.domain != DOMAIN or node.op_type != "spmm":
             return None
         linear = self.makers.get(node.input[2])
-        if not self.is_linear(linear) or self.readers[node.input[2]] > 1 or _given(linear, 2):
+        if linear is None or not self.is_linear(linear) or _given(linear, 2):
+            return None
+        if self.readers[node.input[2]] > 1:
             return None
         return linear, node
 

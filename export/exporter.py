@@ -66,6 +66,7 @@ def export(
     lowering: str = "fused",
     graph: str = "edge_index",
     fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
     fold: bool = True,
     about: About | None = None,
 ) -> Bundle:
@@ -88,6 +89,8 @@ def export(
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
         fanouts: With lowering="blocks": how many in-neighbours each hop takes, from the seeds
             outwards. With as many as nodes have, answers are the whole graph's.
+        batch: With lowering="blocks": how many seeds every call has, for targets that want all
+            sizes fixed; any number if None.
         fold: Whether weights take in BatchNorms, and linear layers without anything between them
             become one; without, the file has the module's own weights.
         about: What to say of the model in its manifest.
@@ -105,6 +108,8 @@ def export(
         raise ExportError(f"graph must be one of {', '.join(GRAPH_FORMS)}, got {graph!r}")
     if (fanouts is None) == (lowering == "blocks"):
         raise ExportError('lowering="blocks" and fanouts go together: give both or neither')
+    if batch is not None and not fanouts:
+        raise ExportError('batch fixes the number of seeds of lowering="blocks" alone')
     inputs = name_inputs(module, example_inputs)
     parts = flatten(inputs)
     typed = any(part.key is not None for part in parts.values())
@@ -123,11 +128,13 @@ def export(
     passes.drop_unread_outputs(model)
     has_graph = "edge_index" in inputs and not held
     counted = passes.normalisations(model)
-    choices = _choose(model, fused, fold, lowering)
+    choices = algebra.choose(
+        model, _batch_norms(fused), folding=fold, summing_first=lowering == "blocks"
+    )
     if held:
         baking.bake(model, held, sizes_of(parts))
     if fanouts is not None:
-        blocks.lower(model, fanouts)
+        blocks.lower(model, fanouts, batch)
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model) if fanouts is None else len(fanouts)
@@ -184,20 +191,10 @@ def export(
     return Bundle.write(path, manifest, files)
 
 
-def _choose(
-    model: onnx.ModelProto, module: torch.nn.Module, fold: bool, lowering: str
-) -> algebra.Choices:
-    """Make what choices there are in how to compute a model, in place, and return them."""
-    done = [algebra.fold(model)] if fold else []
-    if lowering == "blocks":
-        done.append(algebra.sum_first(model))
-        done += [algebra.fold(model)] if fold else []  # what meets only now
-    norms = [
-        f"{path} ({type(m).__name__})"
-        for path, m in module.named_modules()
-        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
-    ]
-    return algebra.merged(*done, algebra.chosen(model, norms))
+def _batch_norms(module: torch.nn.Module) -> list[str]:
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    named = [(path, m) for path, m in module.named_modules() if isinstance(m, kind)]
+    return [f"{path} ({type(m).__name__})" for path, m in named]
 
 
 def _held(inputs: Mapping[str, Nested], graph: str) -> dict[str, NDArray[Any]]:

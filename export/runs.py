@@ -23,6 +23,7 @@ def export_run(
     graph: str = "edge_index",
     lowering: str = "fused",
     fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
     example: Mapping[str, Nested] | None = None,
 ) -> Bundle:
     """Export what `distill.train` or `distill.distill` made, with all that is known of it.
@@ -33,6 +34,7 @@ def export_run(
         graph: See `export`.
         lowering: See `export`.
         fanouts: See `export`.
+        batch: See `export`.
         example: Inputs of the network; with lowering="baked" they hold the graph, otherwise any
             will do and some are made up.
 
@@ -58,6 +60,7 @@ def export_run(
         lowering=lowering,
         graph=graph,
         fanouts=fanouts,
+        batch=batch,
         fold=not rounded,  # `quantise` will look for the weights that training rounded
         about=about,
     )

@@ -56,13 +56,14 @@ def _blocks(session: "Session", inputs: Mapping[str, Any], seeds: int, prepared:
     """Return a call for the first nodes of a graph that was sorted before."""
     import numpy as np
 
-    from ..serve.blocks import counted
+    from ..serve.blocks import batch_of, counted
 
     graph = session.prepare(inputs["edge_index"], len(inputs["x"]))
     names = {spec.name for spec in session.inputs}
     whole = {name: value for name, value in inputs.items() if name in names}
     whole |= counted(session.bundle.manifest, graph, whole)
-    nodes = np.arange(min(seeds, graph.num_nodes))
+    fixed = batch_of(session.bundle.manifest)
+    nodes = np.arange(fixed or seeds) % graph.num_nodes
     if not prepared:
         return lambda: session(session.blocks(graph, nodes, **whole))
     feeds = session.blocks(graph, nodes, **whole)

@@ -10,8 +10,9 @@ depends on the node, its level and a number that the caller chooses, on nothing 
 answer is the same in any batch and on any day.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -75,7 +76,8 @@ def sample_blocks(
         raise InputError(f"fanouts must be positive, got {list(fanouts)}")
     nodes = _checked(seeds, graph.num_nodes)[:, None]
     batch, asked, cut = len(nodes), 0, 0
-    levels = [(nodes, np.full_like(nodes, -1), np.zeros(nodes.shape, np.float32))]
+    none = np.full_like(nodes, -1), np.zeros(nodes.shape, np.float32)
+    levels: list[tuple[Ids, Ids, NDArray[np.float32]]] = [(nodes, *none)]
     for level, fan_out in enumerate(fanouts):
         parents = levels[-1][0].reshape(-1)
         position, degree = _draw(graph, parents, fan_out, seed, level)
@@ -85,9 +87,9 @@ def sample_blocks(
         count = np.where(empty, 0, np.maximum(degree / fan_out, 1)[:, None])
         count = np.where(~empty & (source == parents[:, None]), -count, count)
         edge = np.where(empty, -1, _at(graph.perm, position))
-        parts = (source, edge, count.astype(np.float32))
-        width = levels[-1][0].shape[1] * fan_out
-        levels.append(tuple(part.reshape(batch, width) for part in parts))
+        shape = batch, levels[-1][0].shape[1] * fan_out
+        count = count.astype(np.float32)
+        levels.append((source.reshape(shape), edge.reshape(shape), count.reshape(shape)))
     node, edge, count = (np.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
     return Blocks(node, edge, count, float(cut / max(asked, 1)))
 
@@ -135,7 +137,7 @@ def _uniform(nodes: Ids, *salts: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
         for salt in salts:
             state = _mixed(state + np.uint64(salt & (2**64 - 1)))
-    return (state >> np.uint64(11)) * 2.0**-53
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -207,6 +209,43 @@ def block_inputs(
             raise InputError(f"{name} has {rows} rows, the graph has {expected} of them")
         feeds[name] = blocks.of_edges(values) if of_edges else blocks.of_nodes(values)
     return {name: feeds[name] for name in names}
+
+
+def answers(
+    model: Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]],
+    manifest: Manifest,
+    graph: Graph,
+    seeds: ArrayLike,
+    whole: Mapping[str, ArrayLike],
+    *,
+    seed: int = 0,
+    batch: int = 256,
+) -> dict[str, NDArray[Any]]:
+    """Call a model of blocks batch by batch; arguments as of `block_inputs`, batch where free."""
+    nodes, whole = np.atleast_1d(np.asarray(seeds)), {**counted(manifest, graph, whole), **whole}
+    if not nodes.size:
+        raise InputError("give at least one seed")
+    fixed, parts = batch_of(manifest), list[dict[str, NDArray[Any]]]()
+    for start in range(0, len(nodes), fixed or batch):
+        some = nodes[start : start + (fixed or batch)]
+        feeds = padded(block_inputs(manifest, graph, some, whole, seed=seed), fixed)
+        parts.append({name: value[: len(some)] for name, value in model(feeds).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def batch_of(manifest: Manifest) -> int | None:
+    """Return how many seeds every call of a model of blocks has, None if that is free."""
+    size = manifest.inputs[0].shape[0]
+    return size if isinstance(size, int) else None
+
+
+def padded(feeds: Mapping[str, NDArray[Any]], batch: int | None) -> dict[str, NDArray[Any]]:
+    """Return rows repeated up to the number that every call has."""
+    rows = np.arange(batch or 0)
+    return {
+        name: value if batch is None else value[np.minimum(rows, len(value) - 1)]
+        for name, value in feeds.items()
+    }
 
 
 def counted(

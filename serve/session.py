@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from . import native as native_library
-from .blocks import block_inputs, counted
+from .blocks import answers, block_inputs
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
 from .features import quantise_features
@@ -118,17 +118,12 @@ class Session:
     ) -> dict[str, Array]:
         """Answer for any number of seeds with a model of the blocks lowering, batch by batch.
 
-        Arguments are those of `blocks`; batch is the number of seeds in one call of the model.
+        Arguments are those of `blocks`; batch is the number of seeds in one call, where the model
+        leaves that free.
         """
         if not isinstance(graph, Graph):
             graph = self.prepare(graph, len(np.asarray(whole.get("x", ()))))
-        nodes, manifest = np.atleast_1d(np.asarray(seeds)), self.bundle.manifest
-        whole = {**counted(manifest, graph, whole), **whole}
-        parts = [
-            self(self.blocks(graph, nodes[start : start + batch], seed=seed, **whole))
-            for start in range(0, max(len(nodes), 1), batch)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return answers(self, self.bundle.manifest, graph, seeds, whole, seed=seed, batch=batch)
 
     @property
     def takes_int8(self) -> bool:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...serve import Bundle, Session
+from ...serve.blocks import batch_of, block_inputs, padded
+from .trees import COUNTED
 
 Array = NDArray[Any]
-# inputs of blocks that are counted from the graph
-_COUNTED = ("edge_count", "in_degree", "loop_weight")
 # expected answers of a module, from inputs of the whole graph
 Reference = Callable[[dict[str, Array]], list[Array]]
 
@@ -27,7 +27,7 @@ def whole_inputs(
     """Return random inputs of a whole graph, edge_index among them, that blocks are cut from."""
     whole: dict[str, Array] = {}
     for spec in bundle.manifest.inputs:
-        if spec.name in _COUNTED:
+        if spec.name in COUNTED:
             continue
         rows = edge_index.shape[1] if spec.name.startswith("edge_") else num_nodes
         shape = (rows, *(int(size) for size in spec.shape[2:]))
@@ -88,14 +88,23 @@ def _truncated(
 
 def _cut(session: Session, whole: Mapping[str, Array], num_nodes: int, seeds: Array) -> Any:
     given = {name: value for name, value in whole.items() if name != "edge_index"}
-    return session.blocks(session.prepare(whole["edge_index"], num_nodes), seeds, **given)
+    graph = session.prepare(whole["edge_index"], num_nodes)
+    return block_inputs(session.bundle.manifest, graph, seeds, given)
 
 
 def _answers(session: Session, feeds: Mapping[str, Array]) -> list[Array] | Exception:
-    try:
-        return list(session(feeds).values())
-    except Exception as error:
-        return error
+    """Return the answers for all rows, call by call where a call has a fixed number of them."""
+    fixed, rows = batch_of(session.bundle.manifest), len(feeds["edge_count"])
+    parts = list[list[Array] | Exception]()
+    for start in range(0, rows, fixed or rows):
+        some = {name: value[start : start + (fixed or rows)] for name, value in feeds.items()}
+        count = len(some["edge_count"])
+        try:
+            found = session(padded(some, fixed))
+        except Exception as error:
+            return error
+        parts.append([value[:count] for value in found.values()])
+    return _joined(parts)
 
 
 def _joined(parts: list[list[Array] | Exception]) -> list[Array] | Exception:

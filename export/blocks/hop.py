@@ -8,9 +8,10 @@ import onnx
 from onnx import helper
 
 from .emitter import Emitter
+from .trees import DEGREES, LOOPS
 
 if TYPE_CHECKING:
-    from .lowering import Levels
+    from .levels import Levels
 
 
 class Hop:
@@ -60,7 +61,7 @@ class Hop:
 
     def width(self, index: int) -> int:
         """Return the width of an input's rows."""
-        return self._levels.widths(self._node.input[index])[1]
+        return self._levels.widths(self._node.input[index])[0]
 
     def own(self, index: int) -> str:
         """Return an input of the nodes themselves, [n, …]; one number may stand for all."""
@@ -79,7 +80,7 @@ class Hop:
         return self._by_slot(name, self._levels.value(name, self._level))
 
     def _by_slot(self, name: str, value: str) -> str:
-        return self.emit.reshape(value, -1, self.fan_out, *self._levels.widths(name)[1:])
+        return self.emit.reshape(value, -1, self.fan_out, *self._levels.widths(name))
 
     def as_edges(self, value: str) -> str:
         """Return [n, K, H] as values of edges, [n · K, H]."""
@@ -108,11 +109,11 @@ class Hop:
         norm = self._levels.maker(self._node.input[6])
         if len(norm.input) < 3 or not norm.input[2]:
             return []
-        return [self._levels.extra("loop_weight", self._level)]
+        return [self._levels.extra(LOOPS, self._level)]
 
     def degrees(self) -> str:
         """Return the nodes' degrees in the whole graph, [n]."""
-        return self._levels.extra("in_degree", self._level)
+        return self._levels.extra(DEGREES, self._level)
 
 
 def scalar(value: float) -> np.ndarray:

@@ -44,6 +44,9 @@ def export(
         str | None,
         typer.Option(help="Neighbours in each hop of blocks, from the seeds outwards: 10,10."),
     ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Seeds in every call of blocks; any number if not given.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set whose graph is baked in; the run's if not given.")
     ] = None,
@@ -74,6 +77,7 @@ def export(
             graph=graph,
             lowering=lowering,
             fanouts=None if fanouts is None else _numbers(fanouts, "fanouts"),
+            batch=batch,
             example=example,
         )
         manifest = bundle.manifest

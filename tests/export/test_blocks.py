@@ -12,7 +12,7 @@ from torch_geometric import nn as pyg
 
 from graphstill.export import ExportError, check, check_parity, export
 from graphstill.export.lint import known_providers, lint
-from graphstill.serve import Bundle, Manifest, Session
+from graphstill.serve import Bundle, InputError, Manifest, Session
 
 N, E = 30, 90
 torch.manual_seed(0)
@@ -217,6 +217,31 @@ def test_what_is_refused(
             **{"lowering": "blocks", "fanouts": FANOUTS} | settings,
         )
     assert not (tmp_path / "b").exists()
+
+
+def test_a_batch_of_one_size(tmp_path: Path) -> None:
+    module = MODELS["GAT"][0].eval()
+    inputs = {"x": X, "edge_index": EDGES}
+    bundle = export(module, inputs, tmp_path / "b", lowering="blocks", fanouts=FANOUTS, batch=8)
+    model = onnx.load_from_string(bundle.read_model())
+    sizes = [d for v in model.graph.value_info for d in v.type.tensor_type.shape.dim]
+    assert all(d.HasField("dim_value") for d in sizes)
+    assert check_parity(module, bundle).ok
+    session = Session(bundle)
+    answers = session.answer(EDGES.numpy(), range(11), x=X.numpy())["logits"]
+    free = Session(blocks(module, tmp_path / "free"))
+    wanted = free.answer(EDGES.numpy(), range(11), x=X.numpy(), batch=3)["logits"]
+    np.testing.assert_allclose(answers, wanted, atol=1e-6)
+    with pytest.raises(InputError, match=r"x must have shape \[8, 17, 6\], got \[1, 17, 6\]"):
+        session(session.blocks(EDGES.numpy(), [0], x=X.numpy()))
+
+
+def test_a_whole_graph_is_no_block(tmp_path: Path) -> None:
+    session = Session(blocks(MODELS["GCN"][0], tmp_path / "b"))
+    with pytest.raises(InputError, match="cut them out of a graph"):
+        session(x=X.numpy(), graph=session.prepare(EDGES.numpy(), N))
+    with pytest.raises(InputError, match="unknown edge_index"):
+        session(x=X.numpy(), edge_index=EDGES.numpy())
 
 
 def test_a_model_without_a_graph_is_a_block_already(tmp_path: Path) -> None:
