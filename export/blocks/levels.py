@@ -17,6 +17,7 @@ from .forms import FORMS
 from .hop import Hop, scalar
 from .trees import COUNTED, COUNTS, Trees
 
+_BROADCASTING = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub")
 _PASS_ON = ("Cast", "Identity", "Reshape", "Unsqueeze")
 INSTEAD = ' lowering="blocks" shows a seed its own in-neighbours alone; use lowering="fused"'
 
@@ -100,11 +101,22 @@ class Levels:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         del copy.metadata_props[:], copy.input[:], copy.output[:]
-        copy.input.extend(self.value(name, level) if name else "" for name in node.input)
+        read = [self._unexpanded(node, name) for name in node.input]
+        copy.input.extend(self.value(name, level) if name else "" for name in read)
         copy.output.extend(self._named(name, level) for name in node.output)
         copy.name = f"{node.name}_hop{level}" if level else node.name
         self.emit.nodes.append(copy)
         return list(copy.output)
+
+    def _unexpanded(self, node: onnx.NodeProto, name: str) -> str:
+        """Return what an input was expanded from, where the operator would expand it itself."""
+        maker = self._makers.get(name)
+        if node.op_type not in _BROADCASTING or maker is None or maker.op_type != "Expand":
+            return name
+        others = [self._shapes.get(other) for other in node.input if other != name]
+        data = maker.input[0]
+        fits = self._shapes.get(name) in others and data in self._shapes
+        return data if fits and len(self._shapes[data]) == len(self._shapes[name]) else name
 
     def _named(self, name: str, level: int) -> str:
         return self.emit.name(f"{name}_hop{level}") if name and level else name
