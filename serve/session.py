@@ -35,7 +35,8 @@ class Session:
 
     For many calls on one graph, sort it once: `graph = session.prepare(edge_index, num_nodes)` and
     `session(x=x, graph=graph)`. A bundle that stores features as int8 is best given them so,
-    `session(**session.quantise(x), graph=graph)`; floats are rounded in every call.
+    `session(**session.quantise(x), graph=graph)`; floats are rounded in every call. A model of the
+    blocks lowering answers for seeds, `session(session.blocks(graph, seeds, x=x))`.
 
     Args:
         bundle: A bundle, or the path of one.

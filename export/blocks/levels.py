@@ -4,7 +4,7 @@ What a module computes between its convolutions is copied for each level that ne
 ours are written by their forms; a Gather of an end of each edge is a step between two levels.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 from onnx import helper
@@ -41,7 +41,7 @@ class Levels:
         self._local = set(_depending(model))
         self._ends = dict(_ends(model))
         self._rowptrs = {node.output[0] for node in ours(model, "csr")}
-        self._made: dict[tuple[object, ...], str] = {}
+        self._made: dict[tuple[str, int], str] = {}
 
     def maker(self, name: str) -> onnx.NodeProto:
         """Return the node that made a value in the model over all nodes."""
@@ -49,9 +49,9 @@ class Levels:
 
     def widths(self, name: str) -> list[int]:
         """Return the sizes of a value's rows, or all of one that has no rows of nodes."""
-        dims = self._shapes.get(name, [])
-        fixed = [dim for dim in dims[name in self._local :] if isinstance(dim, int)]
-        if len(fixed) < len(dims) - (name in self._local):
+        dims = self._shapes.get(name)
+        fixed = [dim for dim in (dims or [])[name in self._local :] if isinstance(dim, int)]
+        if dims is None or len(fixed) < len(dims) - (name in self._local):
             raise ExportError(f"{self._module(name)}: {name} has rows of no fixed width, {dims}")
         return fixed
 
@@ -83,7 +83,7 @@ class Levels:
         elif node.op_type == "Gather" and node.input[1] in self._ends:
             made = [self._along(node, level)]
         elif node.op_type == "Equal" and all(name in self._ends for name in node.input):
-            made = [self._once(("loop", level), lambda: self._is_loop(level))]
+            made = [self._is_loop(level)]
         else:
             made = self._copied(node, level)
         self._made |= {(n, level): m for n, m in zip(node.output, made, strict=False)}
@@ -135,7 +135,7 @@ class Levels:
 
     def belongs_to_edges(self, name: str) -> bool:
         """Return whether a value has a row per edge."""
-        return self._shapes[name][:1] == ["num_edges"]
+        return self._shapes.get(name, [])[:1] == ["num_edges"]
 
     def _of_input(self, name: str, level: int) -> str:
         """Return an input's rows of a level; an edge's lie in the slot that it comes from."""
@@ -149,7 +149,7 @@ class Levels:
     def extra(self, name: str, level: int) -> str:
         """Return an input of the trees that the whole graph's model had not, [n] of a level."""
         self._declare(name, onnx.TensorProto.FLOAT, [])
-        return self._once((name, level), lambda: self._rows(name, level, []))
+        return self._rows(name, level, [])
 
     def _declare(self, name: str, element: int, rest: Sequence[int]) -> None:
         shape = [self.trees.batch or "batch", self.trees.slots, *rest]
@@ -162,19 +162,11 @@ class Levels:
 
     def counts(self, level: int, loops: bool) -> str:
         """Return how many in-edges the slots below a level stand for, [n, K]."""
-
-        def count() -> str:
-            signed = self._signed_counts(level)
-            return self.emit("Abs" if loops else "Relu", signed)
-
-        return self._once(("counts", level, loops), count)
+        return self.emit("Abs" if loops else "Relu", self._signed_counts(level))
 
     def mask(self, level: int, loops: bool) -> str:
         """Return 1 for slots below a level that stand for an in-edge, else 0, [n, K]."""
-        return self._once(
-            ("mask", level, loops),
-            lambda: self.emit("Clip", self.counts(level, loops), *self.unit_interval()),
-        )
+        return self.emit("Clip", self.counts(level, loops), *self.unit_interval())
 
     def _is_loop(self, level: int) -> str:
         """Return whether slots below a level are self loops, [n · K] bool."""
@@ -183,9 +175,7 @@ class Levels:
         return self.emit.reshape(self.emit("Cast", bound, to=onnx.TensorProto.BOOL), -1)
 
     def _signed_counts(self, level: int) -> str:
-        fan_out = self.trees.fanouts[level]
-        rows = self.extra(COUNTS, level + 1)
-        return self._once(("signed", level), lambda: self.emit.reshape(rows, -1, fan_out))
+        return self.emit.reshape(self.extra(COUNTS, level + 1), -1, self.trees.fanouts[level])
 
     def unit_interval(self) -> tuple[str, str]:
         """Return the bounds 0 and 1."""
@@ -195,11 +185,6 @@ class Levels:
         """Return whether a value is what GCN weighs nodes themselves by."""
         node = self._makers.get(name)
         return node is not None and node.op_type == "gcn_norm" and node.output[1] == name
-
-    def _once(self, key: tuple[object, ...], make: Callable[[], str]) -> str:
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
 
 
 def _names(model: onnx.ModelProto) -> Iterator[str]:

@@ -73,6 +73,11 @@ def _check(model: onnx.ModelProto, trees: Trees) -> None:
     for node in ours(model, "csr"):
         if node.input[0] != "edge_index":
             raise ExportError(f"{module_of(node)}: it builds a graph of its own.{INSTEAD}")
+    taken = {value.name for value in model.graph.input} & set(COUNTED)
+    if taken:
+        raise ExportError(
+            f"blocks have inputs {', '.join(taken)} of their own; rename the module's"
+        )
     _check_weights(model)
     for output in model.graph.output:
         rows = output.type.tensor_type.shape.dim[0].dim_param

@@ -202,6 +202,8 @@ def _print_check(bundle: Path, found: "CheckReport") -> None:
             f"real labels: {state}, {labels.agreement:.3%} of {labels.data}'s nodes the same, test "
             f"{labels.metric} {labels.bundle['test']:.4f}, in PyG {labels.pyg['test']:.4f}"
         )
+        if labels.truncated:
+            lines[-1] += f"; {labels.truncated:.1%} have more neighbours than fit into the blocks"
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
