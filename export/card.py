@@ -29,7 +29,7 @@ answer = session({arguments})["{output}"]
 def model_card(manifest: Manifest) -> str:
     """Return the card of a bundle in Markdown."""
     architecture = manifest.architecture or {}
-    facts = [_hops(manifest)]
+    facts = [_blocks(manifest) if manifest.graph == "blocks" else _hops(manifest)]
     if manifest.in_degree:
         facts.append(
             "It normalises by degree: for a subgraph pass `in_degree`, counted by "
@@ -50,7 +50,7 @@ def model_card(manifest: Manifest) -> str:
         embeddings=f", {manifest.embedding_parameters:,} of them in embedding tables"
         if manifest.embedding_parameters
         else "",
-        arguments=", ".join(f"{spec.name}={spec.name}" for spec in manifest.inputs),
+        arguments=_arguments(manifest),
         output=manifest.outputs[0].name,
         inputs="\n".join(
             f"| `{spec.name}` | {spec.dtype} | {list(spec.shape)} |" for spec in manifest.inputs
@@ -67,4 +67,19 @@ def _hops(manifest: Manifest) -> str:
     return (
         f"An answer depends on a node's {manifest.hops}-hop in-neighbourhood: the subgraph of that "
         "neighbourhood gives the same answer as the whole graph."
+    )
+
+
+def _arguments(manifest: Manifest) -> str:
+    if manifest.graph == "blocks":
+        return "session.blocks(edge_index, seeds, x=x)"
+    return ", ".join(f"{spec.name}={spec.name}" for spec in manifest.inputs)
+
+
+def _blocks(manifest: Manifest) -> str:
+    return (
+        f"A row answers for one seed from {' × '.join(map(str, manifest.fanouts or []))} of its "
+        "in-neighbours, which `Session.blocks` cuts out of a graph. Rows do not refer to each "
+        "other, so batches may be cut and joined along the first axis. Where no node has more "
+        "in-neighbours than that, the answers are the whole graph's."
     )

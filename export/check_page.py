@@ -76,6 +76,8 @@ def _accuracies(report: CheckReport) -> str:
         for part, value in labels.bundle.items()
     ]
     said = f"On {labels.data} both give {labels.agreement:.4%} of the nodes the same answer."
+    if labels.truncated:
+        said += f" {labels.truncated:.1%} of them have more neighbours than fit into the blocks."
     return f"{said}\n\n" + _table([labels.metric, "bundle", "PyG", "when trained"], rows)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..kernels import accelerate
 from ..serve import Bundle, Manifest, TensorSpec
-from . import baking, passes, pooling
+from . import algebra, baking, blocks, passes, pooling
 from .bodies import OPSET
 from .card import model_card
 from .errors import ExportError
@@ -34,7 +34,7 @@ from .relational import tidy_splits
 from .translation import translation_table
 
 GRAPH_FORMS = ("edge_index", "csr")
-LOWERINGS = ("fused", "baked")
+LOWERINGS = ("fused", "blocks", "baked")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ def export(
     format: Literal["onnx"] = "onnx",
     lowering: str = "fused",
     graph: str = "edge_index",
+    fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
+    fold: bool = True,
     about: About | None = None,
 ) -> Bundle: ...
 @overload
@@ -80,6 +83,9 @@ def export(
     format: str,
     lowering: str = "fused",
     graph: str = "edge_index",
+    fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
+    fold: bool = True,
     about: About | None = None,
     **settings: Any,
 ) -> Bundle | Path: ...
@@ -91,6 +97,9 @@ def export(
     format: str = ONNX,
     lowering: str = "fused",
     graph: str = "edge_index",
+    fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
+    fold: bool = True,
     about: About | None = None,
     **settings: Any,
 ) -> Bundle | Path:
@@ -109,8 +118,16 @@ def export(
             model repository of Triton Inference Server, or "web", a page for the browser.
         lowering: "fused", nodes of the `graphstill` domain with function bodies; "baked", the same
             with everything but `x` fixed to the example's: the graph is in the model, sorted and
-            normalised, and a call gives features for exactly its nodes.
+            normalised, and a call gives features for exactly its nodes; "blocks", standard
+            operators alone on a fixed number of in-neighbours of each seed, `x [batch, slots, F]`
+            and `edge_count [batch, slots]`, which `serve.Session.blocks` cuts out of a graph.
         graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
+        fanouts: With lowering="blocks": how many in-neighbours each hop takes, from the seeds
+            outwards. With as many as nodes have, answers are the whole graph's.
+        batch: With lowering="blocks": how many seeds every call has, for targets that want all
+            sizes fixed; any number if None.
+        fold: Whether weights take in BatchNorms, and linear layers without anything between them
+            become one; without, the file has the module's own weights.
         about: What to say of the model in its manifest.
         settings: What the format takes, see `convert`.
 
@@ -125,7 +142,15 @@ def export(
 
         def bundled(place: Path) -> Bundle:
             return export(
-                module, example_inputs, place, lowering=lowering, graph=graph, about=about
+                module,
+                example_inputs,
+                place,
+                lowering=lowering,
+                graph=graph,
+                fanouts=fanouts,
+                batch=batch,
+                fold=fold,
+                about=about,
             )
 
         return export_as(format, bundled, path, Path(path).name, settings)
@@ -135,11 +160,17 @@ def export(
         raise ExportError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     if graph not in GRAPH_FORMS:
         raise ExportError(f"graph must be one of {', '.join(GRAPH_FORMS)}, got {graph!r}")
+    if (fanouts is None) == (lowering == "blocks"):
+        raise ExportError('lowering="blocks" and fanouts go together: give both or neither')
+    if batch is not None and not fanouts:
+        raise ExportError('batch fixes the number of seeds of lowering="blocks" alone')
     inputs = name_inputs(module, example_inputs)
     parts = flatten(inputs)
     typed = any(part.key is not None for part in parts.values())
     if typed and graph == "csr":
         raise ExportError('graph="csr" is for graphs of one type of nodes; leave it out')
+    if lowering == "blocks" and (typed or graph == "csr"):
+        raise ExportError('lowering="blocks" takes a graph of one type of nodes as edge_index')
     held = _held(inputs, graph) if lowering == "baked" else {}
     fused = fuse(module)
     with torch.no_grad():
@@ -150,11 +181,17 @@ def export(
     passes.merge_duplicates(model)
     passes.drop_unread_outputs(model)
     has_graph = "edge_index" in inputs and not held
+    counted = passes.normalisations(model)
+    choices = algebra.choose(
+        model, _batch_norms(fused), folding=fold, summing_first=lowering == "blocks"
+    )
     if held:
         baking.bake(model, held, sizes_of(parts))
+    if fanouts is not None:
+        blocks.lower(model, fanouts, batch)
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
-    hops = passes.count_hops(model)
+    hops = passes.count_hops(model) if fanouts is None else len(fanouts)
     pooling.fuse_scatters(model)
     pooling.name_graph_counts(model)
     tables = passes.table_sizes(model)
@@ -162,26 +199,27 @@ def export(
         replace(_spec(value, parts.get(value.name)), below=tables.get(value.name))
         for value in model.graph.input
     )
-    counted = passes.normalisations(model)
     # one input could tell whole-graph degrees of one graph, counted in one way
-    takes_degrees = len(counted) == 1 and not typed and not held
+    takes_degrees = len(counted) == 1 and not typed and not held and fanouts is None
     if takes_degrees:
         passes.accept_in_degree(model)
     add_self_loops, fill_value = next(iter(counted), (True, 1.0))
     passes.check_safe(model)
     passes.attach_bodies(model)
-    found = _lint(model, {} if held else parts)
+    found = _lint(model, {} if held or fanouts else parts)
     # a value of all nodes, or layers that count degrees differently: no one input could tell them
     # the whole graph's
-    whole_graph = bool(held) or (bool(counted) and not takes_degrees)
+    whole_graph = bool(held) or (bool(counted) and not takes_degrees and fanouts is None)
     whole_graph |= any(finding.hazard == "whole-graph" for finding in found)
     described = about or About()
+    form = "typed" if typed else graph if has_graph else "none"
+    form = "blocks" if fanouts else form
     manifest = Manifest(
         inputs=specs,
         outputs=tuple(_spec(value, answers[value.name]) for value in model.graph.output),
         files={"model.onnx": None},  # pyright: ignore[reportArgumentType] -- filled when written
         producer=f"graphstill {version('graphstill')}",
-        graph="typed" if typed else graph if has_graph else "none",
+        graph=form,
         lowering=lowering,
         hops=None if whole_graph else hops,
         in_degree=takes_degrees,
@@ -189,7 +227,9 @@ def export(
         fill_value=fill_value,
         parameters=count_parameters(module),
         embedding_parameters=count_embedding_parameters(module),
-        limits={} if held else dict.fromkeys(_node_counts(parts), 2**31 - 1),
+        limits={} if held or fanouts else dict.fromkeys(_node_counts(parts), 2**31 - 1),
+        fanouts=None if fanouts is None else list(fanouts),
+        choices=choices,
         warnings=[str(finding) for finding in found if finding.severity != "note"],
         **vars(described),
     )
@@ -203,6 +243,12 @@ def export(
     if held:
         files[baking.GRAPH_FILE] = safetensors.numpy.save(held)
     return Bundle.write(path, manifest, files)
+
+
+def _batch_norms(module: torch.nn.Module) -> list[str]:
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    named = [(path, m) for path, m in module.named_modules() if isinstance(m, kind)]
+    return [f"{path} ({type(m).__name__})" for path, m in named]
 
 
 def _held(inputs: Mapping[str, Nested], graph: str) -> dict[str, NDArray[Any]]:
@@ -369,4 +415,6 @@ def _describe(model: onnx.ModelProto, manifest: Manifest) -> None:
         "hops": "all" if manifest.hops is None else str(manifest.hops),
         "task": manifest.task,
     }
+    if manifest.fanouts:
+        facts["fanouts"] = ",".join(map(str, manifest.fanouts))
     onnx.helper.set_model_props(model, {f"graphstill.{k}": v for k, v in facts.items()})

@@ -19,6 +19,7 @@ import torch
 from ..serve import Bundle, NativeLibraryWarning, Session
 from .awkward import Array, fill, make_cases, sparse_graphs, subgraph
 from .baking import held_graph
+from .blocks.checks import compare_blocks
 from .flattening import flat_answers, nest
 
 TOLERANCE = 1e-4
@@ -121,6 +122,11 @@ def check_parity(
             InstanceNorm does a single node; that case is left out and named in the report.
     """
     reference = copy.deepcopy(module).double().eval()
+    if bundle.manifest.graph == "blocks":
+        # no operators of ours are in it
+        sessions = [Session(bundle, native=False, threads=threads) for threads in (1, 2)]
+        blocks = [d for session in sessions for d in _compare_blocks(session, reference, seed)]
+        return ParityReport(blocks, tolerance, native_operators=False)
     held = held_graph(bundle)
     cases, refused, differences = {}, dict[str, str](), list[Difference]()
     for name, inputs in make_cases(bundle, seed):
@@ -135,6 +141,22 @@ def check_parity(
         if bundle.manifest.hops is not None and bundle.manifest.graph != "none":
             differences += _compare_subgraph(session, seed)
     return ParityReport(differences, tolerance, any(d.native for d in differences), refused)
+
+
+def _compare_blocks(
+    session: Session, reference: torch.nn.Module, seed: int
+) -> Iterator[Difference]:
+    def expected(whole: Mapping[str, Array]) -> list[Array]:
+        return _expected(reference, session.bundle, whole)
+
+    for case, got, wanted in compare_blocks(session, expected, seed):
+        scale = max([1.0, *(float(np.abs(value).max()) for value in wanted if value.size)])
+        if isinstance(got, Exception):
+            yield _failed(session, case, scale, str(got))
+            continue
+        error = max(_largest(a - b) for a, b in zip(got, wanted, strict=True))
+        how = session.native_operators, session.threads
+        yield Difference(case, *how, error, scale, repeats=True)
 
 
 def _expected(

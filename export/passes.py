@@ -28,6 +28,14 @@ def ours(model: onnx.ModelProto, *op_types: str) -> list[onnx.NodeProto]:
     return [node for node in nodes if not op_types or node.op_type in op_types]
 
 
+def module_of(node: onnx.NodeProto | None) -> str:
+    """Return path and class of the module that a node was traced in."""
+    about = {p.key: p.value for p in node.metadata_props} if node is not None else {}
+    path, _, kind = about.get("namespace", "").rpartition("/")[0].rpartition("/")[2].partition(": ")
+    path = path.removeprefix("module").removeprefix(".")
+    return f"{path or '(itself)'} ({kind.rpartition('.')[2]})" if kind else "the module"
+
+
 def strip_prefix(model: onnx.ModelProto, prefix: str) -> None:
     """Take what a module that was wrapped is called in the wrapper off the names of weights."""
     taken = {value.name for value in model.graph.input}
@@ -146,7 +154,8 @@ def table_sizes(model: onnx.ModelProto) -> dict[str, int]:
     source = {value.name: value.name for value in model.graph.input}
     sizes: dict[str, int] = {}
     for node in model.graph.node:
-        if node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze") and node.input[0] in source:
+        moves = ("Cast", "Identity", "Reshape", "Slice", "Unsqueeze")
+        if node.op_type in moves and node.input[0] in source:
             source[node.output[0]] = source[node.input[0]]
         if node.op_type == "Gather" and node.input[0] in shapes and node.input[1] in source:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
@@ -193,6 +202,16 @@ def count_hops(model: onnx.ModelProto) -> int | None:
     computed from per-node values in another way and has no node dimension itself is a summary of
     the graph (a pooling, a norm over all nodes), and whatever uses it sees everything.
     """
+    hops, summary = _hops(model)
+    return hops if summary is None else None
+
+
+def summary_of_graph(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """Return the first node that makes a summary of the whole graph, for `count_hops`."""
+    return _hops(model)[1]
+
+
+def _hops(model: onnx.ModelProto) -> tuple[int, onnx.NodeProto | None]:
     per_node, ends = _tensors_with(model, "num_nodes"), _ends_of_edges(model)
     known = _known_shapes(model)
     depth: dict[str, int] = {}
@@ -201,7 +220,7 @@ def count_hops(model: onnx.ModelProto) -> int | None:
         follows = node.op_type == "Gather" and node.input[1] in ends
         if node.op_type not in ("Shape", "Size") and any(name in per_node for name in node.input):
             if not is_ours and not follows and (known - per_node).intersection(node.output):
-                return None
+                return 0, node
             # what has no known shape may have a node dimension
             per_node |= set(node.output) - known
         if is_ours and node.op_type in AGGREGATIONS:
@@ -209,7 +228,7 @@ def count_hops(model: onnx.ModelProto) -> int | None:
         stay = _NOT_OF_SOURCES.get(node.op_type, ()) if is_ours else ()
         depths = [depth.get(n, 0) + (follows and i not in stay) for i, n in enumerate(node.input)]
         depth |= dict.fromkeys(node.output, max(depths, default=0))
-    return max((depth.get(output.name, 0) for output in model.graph.output), default=0)
+    return max((depth.get(output.name, 0) for output in model.graph.output), default=0), None
 
 
 # inputs of aggregations that belong to edges, whose ends were followed before, or to destinations

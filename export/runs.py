@@ -27,6 +27,8 @@ def export_run(
     format: Literal["onnx"] = "onnx",
     graph: str = "edge_index",
     lowering: str = "fused",
+    fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
     example: Mapping[str, Nested] | None = None,
 ) -> Bundle: ...
 @overload
@@ -37,6 +39,8 @@ def export_run(
     format: str,
     graph: str = "edge_index",
     lowering: str = "fused",
+    fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
     example: Mapping[str, Nested] | None = None,
     **settings: Any,
 ) -> Bundle | Path: ...
@@ -47,6 +51,8 @@ def export_run(
     format: str = ONNX,
     graph: str = "edge_index",
     lowering: str = "fused",
+    fanouts: Sequence[int] | None = None,
+    batch: int | None = None,
     example: Mapping[str, Nested] | None = None,
     **settings: Any,
 ) -> Bundle | Path:
@@ -58,6 +64,8 @@ def export_run(
         format: See `export`.
         graph: See `export`.
         lowering: See `export`.
+        fanouts: See `export`.
+        batch: See `export`.
         example: Inputs of the network; with lowering="baked" they hold the graph, otherwise any
             will do and some are made up.
         settings: See `export`.
@@ -69,7 +77,15 @@ def export_run(
     if format != ONNX:
 
         def bundled(place: Path) -> Bundle:
-            return export_run(run, place, graph=graph, lowering=lowering, example=example)
+            return export_run(
+                run,
+                place,
+                graph=graph,
+                lowering=lowering,
+                fanouts=fanouts,
+                batch=batch,
+                example=example,
+            )
 
         called = Path(path if isinstance(run, Run) else run).name
         return export_as(format, bundled, path, called, settings)
@@ -85,8 +101,19 @@ def export_run(
         provenance=run.provenance,
     )
     inputs = example_of(run.architecture) if example is None else example
-    bundle = export(run.module, inputs, path, lowering=lowering, graph=graph, about=about)
-    if int8 is None or not int8.is_file():
+    rounded = int8 is not None and int8.is_file()
+    bundle = export(
+        run.module,
+        inputs,
+        path,
+        lowering=lowering,
+        graph=graph,
+        fanouts=fanouts,
+        batch=batch,
+        fold=not rounded,  # `quantise` will look for the weights that training rounded
+        about=about,
+    )
+    if int8 is None or not rounded:
         return bundle
     # what training rounded its weights to, for `quantise`
     return bundle.with_files({INT8: int8.read_bytes()})

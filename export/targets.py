@@ -4,9 +4,15 @@ Each imports only what its row needs, so that nothing else counts in the row's m
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..serve import Session
 
 Call = Callable[[], Any]
+
+# how many nodes a call of a bundle of blocks answers for
+SEEDS = 64
 
 
 def bundle(
@@ -16,6 +22,7 @@ def bundle(
     path: str,
     native: bool = True,
     prepared: bool = False,
+    seeds: int = SEEDS,
 ) -> Call:
     """Load a bundle into a `Session`.
 
@@ -25,11 +32,14 @@ def bundle(
         path: Where the bundle is.
         native: Whether to use the C++ operators.
         prepared: Whether the graph is sorted, and features for a model that takes int8 are
-            rounded, beforehand, outside the measured call.
+            rounded, beforehand, outside the measured call; or blocks are cut out of the graph.
+        seeds: How many nodes a call of a bundle of blocks answers for; others answer for all.
     """
     from ..serve import Session
 
     session = Session(path, threads=threads, native=native)
+    if session.bundle.manifest.graph == "blocks":
+        return _blocks(session, inputs, seeds, prepared)
     names = {spec.name for spec in session.inputs} | {"edge_index"}
     feeds = {name: value for name, value in inputs.items() if name in names}
     if session.bundle.manifest.graph == "none":
@@ -65,6 +75,24 @@ def requests(
     return BundleRequests(
         Bundle.load(path), inputs, threads, native=native, num_neighbors=num_neighbors
     )
+
+
+def _blocks(session: "Session", inputs: Mapping[str, Any], seeds: int, prepared: bool) -> Call:
+    """Return a call for the first nodes of a graph that was sorted before."""
+    import numpy as np
+
+    from ..serve.blocks import batch_of, counted
+
+    graph = session.prepare(inputs["edge_index"], len(inputs["x"]))
+    names = {spec.name for spec in session.inputs}
+    whole = {name: value for name, value in inputs.items() if name in names}
+    whole |= counted(session.bundle.manifest, graph, whole)
+    fixed = batch_of(session.bundle.manifest)
+    nodes = np.arange(fixed or seeds) % graph.num_nodes
+    if not prepared:
+        return lambda: session(session.blocks(graph, nodes, **whole))
+    feeds = session.blocks(graph, nodes, **whole)
+    return lambda: session(feeds)
 
 
 def pyg(inputs: Mapping[str, Any], threads: int, *, path: str) -> Call:

@@ -1,5 +1,6 @@
 """Bundles and sessions: an exported model on disk, and in use. Needs numpy and onnxruntime only."""
 
+from .blocks import Blocks, block_inputs, sample_blocks
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError, ServeError
 from .features import quantise_features
@@ -8,6 +9,7 @@ from .manifest import FileEntry, Manifest, TensorSpec
 from .session import NativeLibraryWarning, Session
 
 __all__ = [
+    "Blocks",
     "Bundle",
     "BundleError",
     "FileEntry",
@@ -19,6 +21,8 @@ __all__ = [
     "ServeError",
     "Session",
     "TensorSpec",
+    "block_inputs",
     "in_degree",
     "quantise_features",
+    "sample_blocks",
 ]

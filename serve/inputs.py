@@ -42,6 +42,10 @@ def with_graph(
     manifest: Manifest, given: dict[str, Any], graph: Graph, num_nodes: int
 ) -> dict[str, Any]:
     """Return the inputs with the graph's arrays added, and edge inputs in the graph's order."""
+    if manifest.graph == "blocks":
+        raise InputError(
+            "the model takes blocks: cut them out of a graph, session.blocks(graph, seeds, x=x)"
+        )
     if graph.num_nodes != num_nodes:
         raise InputError(f"the graph has {graph.num_nodes} nodes, x has {num_nodes}")
     arrays = {name: getattr(graph, name) for name in GRAPH_INPUTS[manifest.graph]}

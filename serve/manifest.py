@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from typing import Any
 
 from .errors import BundleError
@@ -12,7 +13,13 @@ FORMAT = 1
 DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
 
 # the arrays that stand for a graph, by the form it is given in
-GRAPH_INPUTS = {"edge_index": ("edge_index",), "csr": ("rowptr", "col"), "typed": (), "none": ()}
+GRAPH_INPUTS = {
+    "edge_index": ("edge_index",),
+    "csr": ("rowptr", "col"),
+    "blocks": ("edge_count",),
+    "typed": (),
+    "none": (),
+}
 
 
 @dataclass(frozen=True)
@@ -94,9 +101,14 @@ class Manifest:
         task: What the output means, "node-classification".
         architecture: Name and arguments of the network, where it is one that graphstill can
         rebuild.
-        graph: Form of the graph: "edge_index", "csr", "typed" for an edge list of each type of
-            edges, or "none" for a model without one.
-        lowering: "fused", aggregation as nodes of ours; "baked", the same with the graph inside.
+        graph: Form of the graph: "edge_index", "csr", "blocks" for trees of in-neighbours, "typed"
+            for an edge list of each type of edges, or "none" for a model without one.
+        lowering: "fused", aggregation as nodes of ours; "baked", the same with the graph inside;
+            "blocks", standard operators on a fixed number of in-neighbours.
+        fanouts: Where graph is "blocks": the number of in-neighbours in each hop, from the seeds
+            outwards.
+        choices: What was computed in another way than the network says, with the same result: its
+            name, and the modules it was done for.
         hops: How far an answer looks, in edges; None where it looks at the whole graph.
         in_degree: Whether the model normalises by degree and takes an optional `in_degree`.
         add_self_loops: Whether every node has a self loop in `in_degree`.
@@ -139,6 +151,8 @@ class Manifest:
     limits: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     quantisation: dict[str, Any] | None = None
+    fanouts: list[int] | None = None
+    choices: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -156,6 +170,8 @@ class Manifest:
         for spec in self.inputs:
             if not set(spec.ends or ()) <= sizes:
                 raise BundleError(f"{spec.name} counts in {spec.ends}, which no input has")
+        if self.graph == "blocks":
+            _check_blocks(self)
         if "model.onnx" not in self.files:
             raise BundleError("the manifest lists no model.onnx")
 
@@ -191,8 +207,8 @@ _TEXT = (str,)
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("producer", "task", "graph", "lowering"), _TEXT),
     **dict.fromkeys(("feature_transform", "id_map"), (str, type(None))),
-    **dict.fromkeys(("class_names", "feature_names"), (list, type(None))),
-    **dict.fromkeys(("accuracy", "provenance", "limits"), (dict,)),
+    **dict.fromkeys(("class_names", "feature_names", "fanouts"), (list, type(None))),
+    **dict.fromkeys(("accuracy", "provenance", "limits", "choices"), (dict,)),
     **dict.fromkeys(("in_degree", "add_self_loops"), (bool,)),
     **dict.fromkeys(("parameters", "embedding_parameters"), (int,)),
     "architecture": (dict, type(None)),
@@ -211,6 +227,9 @@ def _check_types(manifest: Manifest) -> None:
     for dim, limit in manifest.limits.items():
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             raise BundleError(f"the limit of {dim} must be a number of elements, got {limit!r:.60}")
+    for name, modules in manifest.choices.items():
+        if not isinstance(modules, list) or not all(isinstance(m, str) for m in modules):
+            raise BundleError(f"choices of the manifest must be lists of names, {name!r} is none")
     if manifest.hops is not None and manifest.hops < 0:
         raise BundleError(f"hops of the manifest must not be negative, got {manifest.hops}")
     for specs in (manifest.inputs, manifest.outputs):
@@ -219,3 +238,17 @@ def _check_types(manifest: Manifest) -> None:
             raise BundleError(f"the manifest names an input or output twice: {', '.join(names)}")
     if not manifest.outputs:
         raise BundleError("the manifest lists no outputs")
+
+
+def _check_blocks(manifest: Manifest) -> None:
+    """Refuse fan-outs that are none, and inputs that are not of their trees."""
+    fanouts = manifest.fanouts
+    if not fanouts or any(type(count) is not int or count < 1 for count in fanouts):
+        raise BundleError(f"fanouts of blocks must be positive numbers, got {fanouts!r:.60}")
+    slots = sum(prod(fanouts[:level]) for level in range(len(fanouts) + 1))
+    for spec in manifest.inputs:
+        if spec.shape[1:2] != (slots,):
+            raise BundleError(
+                f"{spec.name} has the shape {list(spec.shape)} in the manifest; blocks of "
+                f"{fanouts} have {slots} slots, its second size"
+            )

@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from . import native as native_library
+from .blocks import answers, block_inputs
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
 from .features import quantise_features
@@ -34,7 +35,8 @@ class Session:
 
     For many calls on one graph, sort it once: `graph = session.prepare(edge_index, num_nodes)` and
     `session(x=x, graph=graph)`. A bundle that stores features as int8 is best given them so,
-    `session(**session.quantise(x), graph=graph)`; floats are rounded in every call.
+    `session(**session.quantise(x), graph=graph)`; floats are rounded in every call. A model of the
+    blocks lowering answers for seeds, `session(session.blocks(graph, seeds, x=x))`.
 
     Args:
         bundle: A bundle, or the path of one.
@@ -82,6 +84,47 @@ class Session:
             InputError: If it is no edge list, or an id is outside [0, num_nodes).
         """
         return Graph.from_edge_index(edge_index, num_nodes)
+
+    def blocks(
+        self, graph: Graph | ArrayLike, seeds: ArrayLike, *, seed: int = 0, **whole: ArrayLike
+    ) -> dict[str, Array]:
+        """Cut out of a whole graph what a model of the blocks lowering takes to answer for seeds.
+
+            logits = session(session.blocks(graph, [3, 5], x=x))["logits"]
+
+        Rows do not refer to each other: those of several calls may be concatenated.
+
+        Args:
+            graph: The graph, from `prepare`, or an edge list.
+            seeds: Nodes to answer for, [batch].
+            seed: Chooses neighbours where there are more than fit.
+            whole: Features of all nodes and edges, by the name of the input; `in_degree` too, or
+                it is counted.
+
+        Raises:
+            InputError: See `serve.block_inputs`.
+        """
+        if not isinstance(graph, Graph):
+            graph = self.prepare(graph, len(np.asarray(whole.get("x", ()))))
+        return block_inputs(self.bundle.manifest, graph, seeds, whole, seed=seed)
+
+    def answer(
+        self,
+        graph: Graph | ArrayLike,
+        seeds: ArrayLike,
+        *,
+        seed: int = 0,
+        batch: int = 256,
+        **whole: ArrayLike,
+    ) -> dict[str, Array]:
+        """Answer for any number of seeds with a model of the blocks lowering, batch by batch.
+
+        Arguments are those of `blocks`; batch is the number of seeds in one call, where the model
+        leaves that free.
+        """
+        if not isinstance(graph, Graph):
+            graph = self.prepare(graph, len(np.asarray(whole.get("x", ()))))
+        return answers(self, self.bundle.manifest, graph, seeds, whole, seed=seed, batch=batch)
 
     @property
     def takes_int8(self) -> bool:
@@ -185,7 +228,7 @@ class Session:
             feeds[name] = fit(spec, given[name], sizes)
         for spec in specs.values():
             check_range(spec, feeds[spec.name], sizes)
-        if "in_degree" in given:
+        if optional & given.keys():
             spec = TensorSpec("in_degree", "float32", ("num_nodes",))
             feeds["in_degree"] = fit(spec, given["in_degree"], sizes)
         for dim, limit in self.bundle.manifest.limits.items():

@@ -54,8 +54,9 @@ PUBLIC = {
     "accuracies agreement build call digits distill fingerprint fit fit_together fitting "
     "hidden_layers join load load_run methods observe one_layer_of parameters_of predict "
     "train train_together",
-    "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
-    "ProviderError ServeError Session TensorSpec in_degree quantise_features",
+    "serve": "Blocks Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
+    "ProviderError ServeError Session TensorSpec block_inputs in_degree quantise_features "
+    "sample_blocks",
     "export": "About AgreementError CheckReport Difference Evidence ExportError MeasurementError "
     "ParityReport QuantisationReport QuantiseSettings Report Row Scenario Settings check check_parity "
     "export export_run measure quantise rebuild",

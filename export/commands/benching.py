@@ -154,10 +154,12 @@ class _Work:
 
 def _calls(work: _Work, settings: "Settings", nodes: Any, peers: list[str], prepared: bool) -> None:
     """Measure calls for the whole graph."""
+    from ...serve import Bundle
     from .. import bench as benches
 
     inputs = work.flat_inputs()
     work.facts["quality"] = benches.quality(work.bundles, inputs, work.labels, nodes)
+    work.facts["blocks"] = any(Bundle.load(p).manifest.graph == "blocks" for p in work.bundles)
     native = not work.portable
     rows = benches.bundle_rows(work.bundles, native=native, prepared=prepared)
     if peers:

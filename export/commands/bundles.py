@@ -20,7 +20,9 @@ from .console import (
 )
 
 if TYPE_CHECKING:
-    from ...serve import Bundle
+    import numpy as np
+
+    from ...serve import Bundle, Session
     from ..checking import CheckReport
     from ..flattening import Nested
 
@@ -41,8 +43,19 @@ def export(
         str, typer.Option(help="edge_index, or csr for rowptr and col.")
     ] = "edge_index",
     lowering: Annotated[
-        str, typer.Option(help="fused, or baked: the graph of --data is in the model.")
+        str,
+        typer.Option(
+            help="fused; blocks: a fixed number of neighbours; or baked: the graph of --data is in "
+            "the model."
+        ),
     ] = "fused",
+    fanouts: Annotated[
+        str | None,
+        typer.Option(help="Neighbours in each hop of blocks, from the seeds outwards: 10,10."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Seeds in every call of blocks; any number if not given.")
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +90,11 @@ def export(
 
     graphstill export runs/student --out bundles/baked --lowering baked --root data
 
+    For TensorRT, OpenVINO, WebGPU, phones and servers that batch: standard operators and fixed
+    sizes, a row of features for each seed and its neighbours:
+
+    graphstill export runs/student --out bundles/blocks --lowering blocks --fanouts 10,10
+
     A run or a bundle, for a fleet of servers and for the browser:
 
     graphstill export bundles/student --out models --format triton --mounted-at /models
@@ -95,7 +113,15 @@ def export(
             return
         example = _example(run, data, root) if lowering == "baked" else None
         written = export_run(
-            run, out_dir, format=format, graph=graph, lowering=lowering, example=example, **settings
+            run,
+            out_dir,
+            format=format,
+            graph=graph,
+            lowering=lowering,
+            fanouts=None if fanouts is None else _numbers(fanouts, "fanouts"),
+            batch=batch,
+            example=example,
+            **settings,
         )
         if isinstance(written, Path):
             print_written(written, format, as_json)
@@ -116,6 +142,13 @@ def _print_bundle(bundle: "Bundle", as_json: bool) -> None:
     )
     for warning in manifest.warnings:
         out.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _numbers(text: str, what: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"{what} must be whole numbers, such as 10,10, got {text!r}") from None
 
 
 def _example(run: Path, data: str | None, root: Path | None) -> "dict[str, Nested]":
@@ -219,6 +252,8 @@ def _print_check(bundle: Path, found: "CheckReport") -> None:
             f"real labels: {state}, {labels.agreement:.3%} of {labels.data}'s nodes the same, test "
             f"{labels.metric} {labels.bundle['test']:.4f}, in PyG {labels.pyg['test']:.4f}"
         )
+        if labels.truncated:
+            lines[-1] += f"; {labels.truncated:.1%} have more neighbours than fit into the blocks"
     for line in lines:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -260,11 +295,9 @@ def predict(
         session = Session(bundle, threads=threads, validate=True)
         inputs, _, _ = load_inputs(data, root, 0)
         assert inputs is not None
-        if session.bundle.manifest.graph == "none":
-            inputs.pop("edge_index", None)
-        logits = next(iter(session(inputs).values())).astype(np.float64)
-        chosen = _node_ids(nodes, len(logits))
-        shifted = np.exp(logits[chosen] - logits[chosen].max(axis=-1, keepdims=True))
+        logits, chosen = _logits(session, inputs, nodes)
+        logits = logits.astype(np.float64)
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probability = shifted / shifted.sum(axis=-1, keepdims=True)
         names = session.bundle.manifest.class_names
         answers = [
@@ -274,6 +307,21 @@ def predict(
             )
         ]
         _print_answers(answers, out_file, as_json)
+
+
+def _logits(
+    session: "Session", inputs: dict[str, Any], nodes: str | None
+) -> "tuple[np.ndarray, list[int]]":
+    """Return the answers for some nodes of a graph, and which those are."""
+    form = session.bundle.manifest.graph
+    if form == "blocks":  # which compute for them alone
+        chosen, edges = _node_ids(nodes, len(inputs["x"])), inputs.pop("edge_index")
+        return next(iter(session.answer(edges, chosen, **inputs).values())), chosen
+    if form == "none":
+        inputs.pop("edge_index", None)
+    logits = next(iter(session(inputs).values()))
+    chosen = _node_ids(nodes, len(logits))
+    return logits[chosen], chosen
 
 
 def _node_ids(text: str | None, num_nodes: int) -> list[int]:

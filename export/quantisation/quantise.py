@@ -149,6 +149,10 @@ def shrink(
     Raises:
         ExportError: If the bundle is quantised already, or has nothing to quantise.
     """
+    if bundle.manifest.graph == "blocks":
+        raise ExportError(
+            'bundles of blocks are not quantised; export with lowering="fused" and quantise that'
+        )
     manifest = bundle.manifest
     if manifest.quantisation is not None:
         raise ExportError(

@@ -1,0 +1,143 @@
+"""Choices made at export: norms folded, linear layers merged, sums before products."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_geometric import nn as pyg
+
+from graphstill.export import check_parity, export
+from graphstill.serve import Bundle
+
+X, EDGES = torch.randn(9, 12), torch.randint(0, 9, (2, 17))
+
+
+def norm(width: int) -> nn.BatchNorm1d:
+    """A norm that has seen something: of scale, shift, means and variances of its own."""
+    made = nn.BatchNorm1d(width)
+    for tensor, low in ((made.weight, -1.0), (made.bias, -1.0)):
+        nn.init.uniform_(tensor, low, 2.0)
+    made.running_mean = torch.randn(width)
+    made.running_var = torch.rand(width) + 0.2
+    return made
+
+
+class Normed(nn.Module):
+    """Something on a graph, and a norm behind it."""
+
+    def __init__(self, conv: nn.Module, width: int) -> None:
+        super().__init__()
+        self.conv, self.skip, self.norm = conv, nn.Linear(12, width), norm(width)
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.norm(self.conv(x, edge_index)).relu()
+
+
+class Skipped(Normed):
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.norm(self.conv(x, edge_index) + self.skip(x))
+
+
+class Activated(Normed):
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.norm(self.conv(x, edge_index).relu())
+
+
+class ReadTwice(Normed):
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        h = self.conv(x, edge_index)
+        return self.norm(h) + h
+
+
+def exported(module: nn.Module, path: Path, **settings: Any) -> tuple[Bundle, Counter[str]]:
+    """Export and check; return the bundle and how often it has each operator."""
+    bundle = export(module.eval(), (X, EDGES), path, format="onnx", **settings)
+    report = check_parity(module, bundle)
+    assert report.ok, report.failures
+    model = onnx.load_from_string(bundle.read_model())
+    return bundle, Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Normed(pyg.GCNConv(12, 5), 5),
+        Normed(pyg.GCNConv(12, 5, bias=False), 5),
+        Normed(pyg.SAGEConv(12, 20), 20),
+        Normed(pyg.SAGEConv(12, 5), 5),
+        Skipped(pyg.SAGEConv(12, 5, aggr="max"), 5),
+        Skipped(pyg.GCNConv(12, 20), 20),
+    ],
+    ids=["narrow", "no bias", "wide root", "narrow root", "max and skip", "wide and skip"],
+)
+def test_a_norm_goes_into_weights(module: nn.Module, tmp_path: Path) -> None:
+    bundle, kinds = exported(module, tmp_path / "b")
+    assert kinds["BatchNormalization"] == 0
+    assert bundle.manifest.choices["BatchNorm folded into weights"] == ["norm (BatchNorm1d)"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Activated(pyg.GCNConv(12, 5), 5),
+        ReadTwice(pyg.GCNConv(12, 5), 5),
+        Normed(pyg.GATConv(12, 5), 5),
+    ],
+    ids=["behind an activation", "read twice", "attention"],
+)
+def test_a_norm_that_stays(module: nn.Module, tmp_path: Path) -> None:
+    bundle, kinds = exported(module, tmp_path / "b")
+    assert kinds["BatchNormalization"] == 1
+    assert "BatchNorm folded into weights" not in bundle.manifest.choices
+
+
+class Linears(nn.Module):
+    def __init__(self, *widths: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(widths)))
+        self.conv = pyg.SAGEConv(widths[-1], 3, aggr="max")
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.conv(self.layers(x), edge_index)
+
+
+def test_linear_layers_are_merged_where_that_saves_work(tmp_path: Path) -> None:
+    bundle, kinds = exported(Linears(12, 20, 9, 10), tmp_path / "b")
+    pairs = bundle.manifest.choices["linear layers merged"]
+    assert pairs == [
+        "layers.0 (Linear) and layers.1 (Linear)",
+        "layers.1 (Linear) and layers.2 (Linear)",
+    ]
+    _, narrow = exported(Linears(12, 2, 12), tmp_path / "narrow")
+    assert narrow["Gemm"] == kinds["Gemm"] + 1
+
+
+def test_weights_stay_without_folding(tmp_path: Path) -> None:
+    bundle, kinds = exported(Linears(12, 20, 9), tmp_path / "b", fold=False)
+    assert "linear layers merged" not in bundle.manifest.choices
+    _, merged = exported(Linears(12, 20, 9), tmp_path / "merged")
+    assert kinds["Gemm"] == merged["Gemm"] + 1
+
+
+def test_widths_decide_on_which_side_of_its_sum_a_product_is(tmp_path: Path) -> None:
+    module = pyg.GCN(12, 20, 2, 3)
+    first = "neighbours summed before the linear layer"
+    fused, _ = exported(module, tmp_path / "fused")
+    assert fused.manifest.choices[first] == ["convs.0 (GCNConv)"]
+    assert fused.manifest.choices["linear layer before neighbours are summed"] == [
+        "convs.1 (GCNConv)"
+    ]
+    blocks, kinds = exported(module, tmp_path / "blocks", lowering="blocks", fanouts=[3, 3])
+    assert set(blocks.manifest.choices[first]) == {"convs.0 (GCNConv)", "convs.1 (GCNConv)"}
+    assert kinds["Gemm"] == 3
+
+
+def test_hops_without_anything_between_them_leave_one_product(tmp_path: Path) -> None:
+    module = pyg.SGConv(12, 3, K=2)
+    _, kinds = exported(module, tmp_path / "b", lowering="blocks", fanouts=[3, 3])
+    assert kinds["Gemm"] == 1
