@@ -120,6 +120,11 @@ def _lead(report: Report) -> str:
     )
 
 
+def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    sizes, seconds = zip(*parts, strict=True)
+    return np.concatenate(sizes), np.concatenate(seconds)
+
+
 def _sections(report: Report) -> list[Section]:
     groups = groups_of(report)
     by_size: dict[str, dict[str, dict[int, Any]]] = {}
@@ -130,13 +135,12 @@ def _sections(report: Report) -> list[Section]:
         cloud = clouds.setdefault(group.row, {}).setdefault(group.popularity, [])
         cloud.append((group.sizes[:, 1], _medians(group)))
     merged = {
-        row: {
-            k: tuple(map(np.concatenate, zip(*parts, strict=True))) for k, parts in of_row.items()
-        }
-        for row, of_row in clouds.items()
+        row: {k: _joined(parts) for k, parts in of_row.items()} for row, of_row in clouds.items()
     }
     bars = {
-        f"{g.row}, {g.popularity}": dict(zip(PHASES, g.phases.mean(axis=1), strict=True))
+        f"{g.row}, {g.popularity}": dict[str, float](
+            zip(PHASES, g.phases.mean(axis=1).tolist(), strict=True)
+        )
         for g in _smallest(report)
     }
     smallest = {f"{g.row}, {g.popularity}": g.seconds.tolist() for g in _smallest(report)}

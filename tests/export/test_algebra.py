@@ -56,7 +56,8 @@ class ReadTwice(Normed):
 
 def exported(module: nn.Module, path: Path, **settings: Any) -> tuple[Bundle, Counter[str]]:
     """Export and check; return the bundle and how often it has each operator."""
-    bundle = export(module.eval(), (X, EDGES), path, format="onnx", **settings)
+    bundle = export(module.eval(), (X, EDGES), path, **settings)
+    assert isinstance(bundle, Bundle)
     report = check_parity(module, bundle)
     assert report.ok, report.failures
     model = onnx.load_from_string(bundle.read_model())
