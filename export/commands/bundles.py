@@ -75,6 +75,9 @@ def export(
             "put in, and the server told to load them from there."
         ),
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="triton: threads of a call on the server; 1 if not given.")
+    ] = None,
     onnxruntime_web: Annotated[
         Path | None,
         typer.Option(help="web: a copy of the npm package onnxruntime-web; fetched if not given."),
@@ -106,9 +109,10 @@ def export(
         from ..runs import export_run
         from .formats import is_bundle, print_written, settings_of
 
-        given = {"name": name, "mounted_at": mounted_at, "onnxruntime_web": onnxruntime_web}
+        of_triton = {"name": name, "mounted_at": mounted_at, "threads": threads}
+        given = {**of_triton, "onnxruntime_web": onnxruntime_web}
         settings = settings_of(format, given, data, root)
-        if is_bundle(run, format):
+        if is_bundle(run, format, graph, lowering):
             print_written(convert(run, out_dir, format=format, **settings), format, as_json)
             return
         example = _example(run, data, root) if lowering == "baked" else None

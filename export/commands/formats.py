@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from ..formats.samples import Sample
 
 # what each format takes of the options
-_TAKES = {"triton": {"name", "mounted_at"}, "web": {"onnxruntime_web"}}
+_TAKES = {"triton": {"name", "mounted_at", "threads"}, "web": {"onnxruntime_web"}}
 
 
-def is_bundle(path: Path, format: str) -> bool:
+def is_bundle(path: Path, format: str, graph: str, lowering: str) -> bool:
     """Say whether a path holds a bundle, and not a run.
 
     Raises:
@@ -25,6 +25,10 @@ def is_bundle(path: Path, format: str) -> bool:
     found = (path / "manifest.json").is_file()
     if found and format == ONNX:
         raise ValueError(f"{path} is a bundle already; say --format {' or '.join(FORMATS)}")
+    if found and (graph, lowering) != ("edge_index", "fused"):
+        raise ValueError(
+            f"{path} is a bundle: --graph and --lowering are chosen when a run is exported"
+        )
     return found
 
 
@@ -48,7 +52,8 @@ def _sample(data: str, root: Path | None) -> "Sample":
     from ..formats.samples import Sample
 
     inputs, labels, test = load_inputs(data, root, 0)
-    return Sample(Path(data).stem, inputs or {}, labels, test)
+    name = Path(data).stem if data.endswith(".npz") else data
+    return Sample(name, inputs or {}, labels, test)
 
 
 def print_written(path: Path, format: str, as_json: bool) -> None:

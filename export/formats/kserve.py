@@ -27,11 +27,11 @@ spec:
 """
 
 
-def kserve_manifest(name: str, threads: int) -> str:
+def kserve_manifest(name: str, cores: int) -> str:
     """Return an InferenceService that serves a repository with KServe's Triton.
 
     Args:
         name: Name of the service.
-        threads: Cores that it asks for; at least one.
+        cores: Cores that it asks for.
     """
-    return _MANIFEST.format(name=name, cores=max(threads, 1))
+    return _MANIFEST.format(name=name, cores=cores)

@@ -37,8 +37,8 @@ from .triton_schema import ModelConfig
 CONFIG = "config.pbtxt"
 OPERATORS = "operators"
 
-# Kubernetes takes no other names for what serves the model
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# KServe takes no other names for what serves the model
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 # the oldest file format that may use operator set 18
 _IR_VERSION = 8
@@ -53,7 +53,7 @@ def write_repository(
     name: str | None = None,
     mounted_at: str | None = None,
     instances: int = 1,
-    threads: int = 0,
+    threads: int = 1,
     max_batch_size: int = 4096,
 ) -> None:
     """Write a bundle into a model repository; other models in it stay as they are.
@@ -66,19 +66,24 @@ def write_repository(
             installation are then put beside the model and loaded from there, on x86 the build for
             AVX2. Without, the model is written in standard operators alone.
         instances: Copies of the model, each of which answers one request at a time.
-        threads: Threads of each of them; 0 for as many as the server has cores.
+        threads: Threads of each of them. Left to itself ONNX Runtime would count the cores of the
+            machine, not those that a container may use.
         max_batch_size: Most rows that requests may be joined to, for models without a graph.
 
     Raises:
-        ExportError: If the name will not do, there are no C++ operators to put in, or a server
+        ExportError: If a setting will not do, there are no C++ operators to put in, or a server
             could batch the model wrongly.
     """
     name = name or bundle.path.name
     if not _NAME.fullmatch(name):
         raise ExportError(
-            f"{name!r} cannot be the name of a model: lower-case letters, digits and '-', 63 at "
-            "most, as Kubernetes has them; give another one"
+            f"{name!r} cannot be the name of a model: a lower-case letter, then letters, digits "
+            "and '-', 63 at most, as Kubernetes has them; give another one"
         )
+    sizes = {"instances": instances, "threads": threads, "max_batch_size": max_batch_size}
+    for setting, value in sizes.items():
+        if value < 1:
+            raise ExportError(f"{setting} must be at least 1, got {value}")
     manifest = bundle.manifest
     batched = _rows_are_independent(manifest)
     if not batched and all(isinstance(spec.shape[0], str) for spec in manifest.inputs):
@@ -87,13 +92,16 @@ def write_repository(
             "may vary, so Triton could take its rows for a batch and join two requests into one "
             'wrong graph; export it with graph="edge_index", which cannot be mistaken'
         )
-    library = None if mounted_at is None else _library()
+    library = seen_at = None
+    if mounted_at is not None:
+        if not PurePosixPath(mounted_at).is_absolute():
+            raise ExportError(f"mounted_at must be a path like /models, got {mounted_at!r}")
+        library = _library()
+        seen_at = str(PurePosixPath(mounted_at, name, OPERATORS, library.name))
     config = model_config(
         manifest,
         name,
-        library=None
-        if library is None or mounted_at is None
-        else str(PurePosixPath(mounted_at) / name / OPERATORS / library.name),
+        library=seen_at,
         instances=instances,
         threads=threads,
         max_batch_size=max_batch_size if batched else 0,
@@ -107,7 +115,8 @@ def write_repository(
         (place / "1").mkdir()
         (place / "1" / "model.onnx").write_bytes(model)
         if manifest.class_names:
-            (place / "labels.txt").write_text("\n".join(manifest.class_names) + "\n")
+            labels = "\n".join(manifest.class_names) + "\n"
+            (place / "labels.txt").write_text(labels, encoding="utf-8")
         if library is not None:
             (place / OPERATORS).mkdir()
             shutil.copyfile(library, place / OPERATORS / library.name)
@@ -115,7 +124,7 @@ def write_repository(
     write_directory(path / name, CONFIG, fill)
     service = path / "kserve.yaml"
     if not service.exists():  # whoever has one has filled it in
-        service.write_text(kserve_manifest(name, threads), encoding="utf-8")
+        service.write_text(kserve_manifest(name, instances * threads), encoding="utf-8")
 
 
 def model_config(

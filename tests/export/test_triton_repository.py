@@ -184,7 +184,7 @@ def test_a_repository_holds_several_models(bundles: dict[str, Bundle], tmp_path:
         convert(bundles["mlp"], path, format="triton")
 
 
-@pytest.mark.parametrize("name", ["Student", "a_b", "-a", "a" * 64, "../a", "", "a\n"])
+@pytest.mark.parametrize("name", ["Student", "a_b", "-a", "0a", "a" * 64, "../a", "", "a\n"])
 def test_names_are_those_of_kubernetes(
     name: str, bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
@@ -193,8 +193,19 @@ def test_names_are_those_of_kubernetes(
         convert(bundle, tmp_path / "models", format="triton", name=name)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("threads", 0), ("instances", 0), ("max_batch_size", -1), ("mounted_at", "models")],
+)
+def test_settings_must_make_sense(
+    setting: str, value: object, bundles: dict[str, Bundle], tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=f"{setting} must be"):
+        convert(bundles["mlp"], tmp_path / "models", format="triton", **{setting: value})
+
+
 def test_the_kserve_manifest(bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    path = convert(bundles["gcn"], tmp_path / "models", format="triton", threads=3)
+    path = convert(bundles["gcn"], tmp_path / "models", format="triton", threads=3, instances=2)
     service = yaml.safe_load((path / "kserve.yaml").read_text())
     # names of fields: InferenceService of serving.kserve.io/v1beta1, KServe 0.21
     assert service.keys() == {"apiVersion", "kind", "metadata", "spec"}
@@ -210,7 +221,7 @@ def test_the_kserve_manifest(bundles: dict[str, Bundle], tmp_path: Path) -> None
     assert model["modelFormat"] == {"name": "triton", "version": "2"}
     assert model["protocolVersion"] in ("v2", "grpc-v2")
     assert "://" in model["storageUri"]
-    assert model["resources"]["requests"]["cpu"] == "3"
+    assert model["resources"]["requests"]["cpu"] == "6"
 
 
 def test_an_unknown_format_is_refused(bundles: dict[str, Bundle], tmp_path: Path) -> None:

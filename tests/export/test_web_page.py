@@ -198,6 +198,7 @@ def test_the_command(bundle: Bundle, package: Path, tmp_path: Path) -> None:
         ([], "is a bundle already"),
         (["--format", "web", "--name", "a"], "--name has no meaning with --format web"),
         (["--format", "wbe"], "must be one of triton, web"),
+        (["--format", "web", "--graph", "csr"], "chosen when a run is exported"),
     ]:
         done = command("export", bundle.path, "--out", tmp_path / "x", *wrong)
         assert done.exit_code == 2
