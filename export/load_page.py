@@ -1,5 +1,6 @@
 """What a scenario's report says: table, verdicts, Markdown, and the page."""
 
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,17 @@ def scenario_of(report: Report) -> Scenario:
 
 def load_table(report: Report) -> Table:
     """Return header and rows: rate and latency, and beside them whether the answers are right."""
-    scenario = scenario_of(report)
-    rate = "requests/s" if scenario.kind != "server" else f"largest rate for p{scenario.percentile}"
-    header = ["", rate, "p50 ms", "p90 ms", "p99 ms", "valid", "answers", "error", "accuracy"]
+    header = [
+        "",
+        "requests/s",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "valid",
+        "answers",
+        "error",
+        "accuracy",
+    ]
     return header, [[row.row.label, *_cells(row, report)] for row in report.rows]
 
 
@@ -53,6 +62,10 @@ def audit_table(report: Report) -> Table:
 def load_verdict(report: Report, a: str, b: str) -> str:
     """Say which of two rows answers more requests, if the interval says so."""
     ratio, low, high = report.ratio(a, b)
+    if math.isinf(ratio):
+        return f"{b} holds a rate within the limit, {a} none"
+    if ratio == 0:
+        return f"{a} holds a rate within the limit, {b} none"
     if low > 1:
         return f"{b} answers {ratio:.2f} times as many as {a} [{low:.2f}, {high:.2f}]"
     if high < 1:
@@ -63,9 +76,11 @@ def load_verdict(report: Report, a: str, b: str) -> str:
 
 
 def verdicts(report: Report) -> list[str]:
-    """Return the verdict of every row against the first."""
+    """Return the verdict of every row against the first, and why tests were not valid."""
     first, *others = [row.row.label for row in report.rows]
-    return [load_verdict(report, first, other) for other in others]
+    compared = [load_verdict(report, first, other) for other in others]
+    said = [(row.row.label, r.get("why")) for row in report.rows for r in row.rounds]
+    return compared + [f"{label}: {why}" for label, why in dict.fromkeys(said) if why]
 
 
 def write_load_report(report: Report, folder: Path) -> None:
@@ -140,7 +155,7 @@ def _figures(report: Report) -> list[tuple[str, str]]:
 
 
 def _rate(row: Measured) -> str:
-    rate = 1 / row.cost_seconds
+    rate = 1 / row.cost_seconds  # 0 where no rate held
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}" if rate else "none"
 
 
@@ -155,7 +170,7 @@ def _cells(row: Measured, report: Report) -> list[str]:
         *(_ms(value) for value in latencies),
         f"{valid} of {len(row.rounds)}",
         f"{found['answers']} {'right' if found['ok'] else 'WRONG'}",
-        f"{found['relative_error']:.0e}",
+        f"{found['relative_error']:.0e}" if found["relative_error"] else "0",
         f"{100 * found['accuracy']:.2f} %" if "accuracy" in found else "–",
     ]
 

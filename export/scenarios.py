@@ -118,6 +118,9 @@ def _server(
     can = nearest_rank(alone.latencies, plain.percentile) <= slo_seconds
     peak = find_peak(holds, 0.5 / plain.expected_seconds) if can else None
     found = _round(shown, None if peak is None else 1 / peak, audit)
+    if peak is None:
+        why = "no rate met the limit" if can else "one request alone does not meet the limit"
+        found |= {"valid": False, "why": why}
     return {**found, "peak_rate": peak, "probes": probes}
 
 

@@ -120,7 +120,11 @@ def bench(
             for nodes in _numbers("--nodes-per-request", nodes_per_request) or []
         ]
         slo = None if slo_ms is None else slo_ms / 1e3
-        loaded = replace(measured, scenario=Scenario(scenario, slo, percentile, batch))
+        loaded = replace(
+            measured,
+            timeout_seconds=3600.0,  # a search is many tests
+            scenario=Scenario(scenario, slo, percentile, batch),
+        )
         _scenario(work, loaded, asked, beside)
 
 
@@ -215,7 +219,9 @@ def _show(work: _Work, table: Any, said: list[str], settings: "Settings") -> Non
     if work.as_json:
         print((work.out_dir / "report.json").read_text(), end="")
         return
-    print_table(*table, title=f"{settings.threads} threads, {settings.rounds} rounds")
+    kind = "" if settings.scenario is None else f"{settings.scenario.kind}, "
+    threads = "1 thread" if settings.threads == 1 else f"{settings.threads} threads"
+    print_table(*table, title=f"{kind}{threads}, {settings.rounds} rounds")
     for line in said:
         out.print(line, highlight=False)
     out.print(f"open {work.out_dir / 'report.html'}", highlight=False, soft_wrap=True)

@@ -167,6 +167,8 @@ def test_a_limit_below_the_service_time_is_met_at_no_rate() -> None:
     assert found["peak_rate"] is None
     assert found["cost_seconds"] is None
     assert found["probes"] == []
+    assert not found["valid"]
+    assert found["why"] == "one request alone does not meet the limit"
 
 
 @pytest.mark.parametrize("kind", ["single-stream", "offline"])

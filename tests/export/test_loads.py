@@ -161,10 +161,32 @@ def test_what_tables_say(bundles: dict[str, Path], inputs: dict[str, np.ndarray]
     answers = {"row": {"answers": 9, "relative_error": 2e-7, "ok": True, "accuracy": 0.5}}
     report = report_of(bundles["gcn"], [], answers=answers)
     header, rows = load_table(report)
-    assert header[1] == "largest rate for p90"
+    assert header[:3] == ["", "requests/s", "p50 ms"]
     assert rows == [["row", "500", "1", "1", "–", "3 of 3", "9 right", "2e-07", "50.00 %"]]
     assert audit_table(report)[1] == [["row", "2", "1", "2.00", "2.00 – 2.00"]]
     assert verdicts(report) == []
+    none = {"cost_seconds": None, "valid": False, "why": "no rate met the limit"}
+    report.rows[0].rounds[:] = [{**r, **none} for r in report.rows[0].rounds]
+    assert load_table(report)[1][0][1] == "none"
+    assert verdicts(report) == ["row: no rate met the limit"]
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ([0.001, 0.0011, 0.001], "row answers 1.9"),  # the other's are 0.002
+        ([0.004, 0.004, 0.004], "other answers 2.00 times as many as row"),
+        ([0.0005, 0.008, 0.002], "neither other nor row answers more for certain"),
+        ([None] * 3, "other holds a rate within the limit, row none"),
+    ],
+)
+def test_more_is_said_only_for_certain(costs: list[float | None], said: str) -> None:
+    report = report_of(Path("b"), [])
+    of_round = report.rows[0].rounds[0]
+    other = Measured(Row("other", "t:t"), [of_round] * 3, {})
+    row = Measured(report.rows[0].row, [{**of_round, "cost_seconds": cost} for cost in costs], {})
+    told = verdicts(Report([other, row], report.settings, {}))
+    assert told[0].startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +224,7 @@ def test_the_command_writes_report_and_page(bundles: dict[str, Path], tmp_path: 
     assert len(of_round["requests"]) == len(of_round["samples"])
     assert saved["rows"][0]["memory"]["peak_bytes"] > 0
     assert (tmp_path / "report.html").read_text().count("<svg") == 4
-    assert "largest rate for p50" in (tmp_path / "report.md").read_text()
+    assert "| gcn | " in (tmp_path / "report.md").read_text()
     again = bench("--compare", tmp_path / "report.json", tmp_path / "report.json")
     assert again.exit_code == 0, again.output
 
