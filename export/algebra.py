@@ -136,7 +136,10 @@ class _Values:
 
     def swappable(self, node: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
         """Return a linear layer and the sum of its answers, if nothing else reads those."""
-        if node.domain != DOMAIN or node.op_type != "spmm":
+        graph = self.makers.get(node.input[0]) if node.input else None
+        if node.domain != DOMAIN or node.op_type != "spmm" or graph is None:
+            return None
+        if graph.op_type != "csr":  # pairs of R-GCN, which `blocks` looks for as they are
             return None
         linear = self.makers.get(node.input[2])
         if linear is None or not self.is_linear(linear) or _given(linear, 2):

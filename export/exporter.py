@@ -187,14 +187,16 @@ def export(
     )
     if held:
         baking.bake(model, held, sizes_of(parts))
+    relations = dict[str, int]()
     if fanouts is not None:
+        relations = passes.relation_counts(model)
         blocks.lower(model, fanouts, batch)
     if graph == "csr" and has_graph:
         passes.take_csr_inputs(model)
     hops = passes.count_hops(model) if fanouts is None else len(fanouts)
     pooling.fuse_scatters(model)
     pooling.name_graph_counts(model)
-    tables = passes.table_sizes(model)
+    tables = passes.table_sizes(model) | relations
     specs = tuple(
         replace(_spec(value, parts.get(value.name)), below=tables.get(value.name))
         for value in model.graph.input

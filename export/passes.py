@@ -164,6 +164,14 @@ def table_sizes(model: onnx.ModelProto) -> dict[str, int]:
     return sizes
 
 
+def relation_counts(model: onnx.ModelProto) -> dict[str, int]:
+    """Return how many relations the model knows, by the input that names them."""
+    nodes = ours(model, "relational_csr")
+    known = [helper.get_attribute_value(node.attribute[0]) for node in nodes]
+    named = any(value.name == "edge_type" for value in model.graph.input)
+    return {"edge_type": min(known)} if known and named else {}
+
+
 def attach_bodies(model: onnx.ModelProto) -> None:
     """Give every node of our domain its function body."""
     bodies = {}

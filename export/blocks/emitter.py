@@ -46,6 +46,10 @@ class Emitter:
         """Return the name of a constant [1] float32."""
         return self.constant(np.array([value], np.float32))
 
+    def column(self, values: Iterable[float]) -> str:
+        """Return the name of a constant [values, 1] float32."""
+        return self.constant(np.array(list(values), np.float32)[:, None])
+
     def constant(self, value: NDArray[Any]) -> str:
         """Return the name of a constant, which equal ones share."""
         key = ("constant", value.dtype.str, value.shape, value.tobytes())

@@ -11,10 +11,11 @@ from onnx import helper
 
 from ..bodies import DOMAIN
 from ..errors import ExportError
-from ..passes import module_of, ours, value_infos
+from ..passes import module_of, value_infos
 from .emitter import Emitter
 from .forms import FORMS
 from .hop import Hop, scalar
+from .relational import sum_of_relations
 from .trees import COUNTED, COUNTS, Trees
 
 _BROADCASTING = ("Add", "Div", "Max", "Min", "Mul", "Pow", "Sub")
@@ -40,12 +41,19 @@ class Levels:
         self._shapes = dict(_shapes(model))
         self._local = set(_depending(model))
         self._ends = dict(_ends(model))
-        self._rowptrs = {node.output[0] for node in ours(model, "csr")}
         self._made: dict[tuple[str, int], str] = {}
 
     def maker(self, name: str) -> onnx.NodeProto:
         """Return the node that made a value in the model over all nodes."""
         return self._makers[name]
+
+    def maker_or_none(self, name: str) -> onnx.NodeProto | None:
+        """Return the same, None for inputs and weights."""
+        return self._makers.get(name)
+
+    def given(self, name: str, level: int, value: str) -> None:
+        """Say what a value is for the nodes of a level."""
+        self._made[name, level] = value
 
     def widths(self, name: str) -> list[int]:
         """Return the sizes of a value's rows, or all of one that has no rows of nodes."""
@@ -91,9 +99,20 @@ class Levels:
             raise ExportError(f"{module_of(node)}: {name} has no form for trees{INSTEAD}")
 
     def _by_form(self, node: onnx.NodeProto, level: int) -> list[str]:
-        if node.op_type not in FORMS or node.input[0] not in self._rowptrs:
+        rowptr = self._makers.get(node.input[0])
+        if node.op_type == "spmm" and rowptr is not None and rowptr.op_type == "relational_csr":
+            return [sum_of_relations(self, node, level)]
+        if node.op_type not in FORMS or not self._walks_edges(node):
             raise ExportError(f"{module_of(node)}: {node.op_type} has no form for trees.{INSTEAD}")
         return FORMS[node.op_type](Hop(self, node, level))
+
+    def _walks_edges(self, node: onnx.NodeProto) -> bool:
+        """Return whether an operator walks the graph's edges, and neither others nor a part."""
+        rowptr = self._makers.get(node.input[0])
+        if rowptr is None or rowptr.op_type != "csr":
+            return False
+        names_edges = self._ends.get(node.input[1]) == "source"
+        return names_edges or any(self.belongs_to_edges(name) for name in node.input[1:4])
 
     def _copied(self, node: onnx.NodeProto, level: int) -> list[str]:
         if any(a.HasField("g") for a in node.attribute):
