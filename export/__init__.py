@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from .checking import CheckReport, check
     from .errors import ExportError
     from .exporter import About, export
+    from .formats.aoti import export_aoti
+    from .formats.aoti_session import PackageSession
     from .harness import MeasurementError, Report, Row, Settings, measure
+    from .opening import open_session
     from .parity import Difference, ParityReport, check_parity
     from .quantisation import (
         AgreementError,
@@ -31,6 +34,7 @@ __all__ = [
     "Evidence",
     "ExportError",
     "MeasurementError",
+    "PackageSession",
     "ParityReport",
     "QuantisationReport",
     "QuantiseSettings",
@@ -40,8 +44,10 @@ __all__ = [
     "check",
     "check_parity",
     "export",
+    "export_aoti",
     "export_run",
     "measure",
+    "open_session",
     "quantise",
     "rebuild",
 ]
@@ -50,6 +56,8 @@ _HOMES = {
     "checking": ("CheckReport", "check"),
     "errors": ("ExportError",),
     "exporter": ("About", "export"),
+    "formats.aoti": ("export_aoti",),
+    "formats.aoti_session": ("PackageSession",),
     "harness": ("MeasurementError", "Report", "Row", "Settings", "measure"),
     "quantisation": (
         "AgreementError",
@@ -58,6 +66,7 @@ _HOMES = {
         "QuantiseSettings",
         "quantise",
     ),
+    "opening": ("open_session",),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),
     "runs": ("export_run",),

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..serve import Bundle, Session
+from ..serve import Bundle
 from . import plots
 from .awkward import random_graph
 from .harness import Measured, Report, Row
+from .opening import open_session
 from .page import Section, write_page
 
 
@@ -19,11 +20,17 @@ def bundle_rows(
     """Return a row for each bundle, and one for its network in PyG where that is wanted."""
     rows = []
     for path, label in zip(paths, _labels(paths), strict=True):
-        arguments = {"path": str(path), "native": native, "prepared": prepared}
-        rows.append(Row(label, "graphstill.export.targets:bundle", arguments))
+        rows.append(_row(path, label, native=native, prepared=prepared))
         if pyg:
             rows.append(Row(f"{label}, PyG", "graphstill.export.targets:pyg", {"path": str(path)}))
     return rows
+
+
+def _row(path: Path, label: str, *, native: bool, prepared: bool) -> Row:
+    arguments = {"path": str(path), "prepared": prepared}
+    if Bundle.load(path).manifest.target is not None:
+        return Row(label, "graphstill.export.targets:package", arguments)
+    return Row(label, "graphstill.export.targets:bundle", {**arguments, "native": native})
 
 
 def random_inputs(
@@ -52,7 +59,7 @@ def quality(
     """
     answers, first = {}, None
     for path, label in zip(paths, _labels(paths), strict=True):
-        session = Session(path)
+        session = open_session(path)
         names = {spec.name for spec in session.inputs}
         if session.bundle.manifest.graph == "csr":
             names.add("edge_index")

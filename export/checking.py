@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 
 from ..distill import NodeData, accuracies, load
-from ..serve import Bundle, Session
-from .lint import LintReport, lint
+from ..serve import Bundle
+from .lint import Finding, LintReport, lint
+from .opening import open_session
 from .parity import TOLERANCE, ParityReport, check_parity
 from .real_inputs import as_arrays, inputs_of
 
@@ -65,7 +66,7 @@ class CheckReport:
     """What `check` found.
 
     Attributes:
-        model_sha256: Which model.onnx was checked.
+        model_sha256: Which file was checked.
         parity: Against PyG in float64.
         lint: What the file says.
         labels: On real data; None where there was none.
@@ -116,12 +117,21 @@ def check(
         labels_note: Why there is no data, for the report.
     """
     return CheckReport(
-        bundle.manifest.files["model.onnx"].sha256,
+        bundle.manifest.files[bundle.manifest.model].sha256,
         check_parity(module, bundle, tolerance=tolerance),
-        lint(bundle.path),
+        _linted(bundle),
         None if data is None else _on_labels(bundle, module, data),
         labels_note,
     )
+
+
+def _linted(bundle: Bundle) -> LintReport:
+    """Return what the lint says of a file of ONNX, and of another that it does not read it."""
+    if bundle.manifest.target is None:
+        return lint(bundle.path)
+    said = ("the lint reads files of ONNX, and did not read this one.", "Rely on parity.")
+    unread = Finding("note", "not-onnx", "", "", bundle.manifest.model, *said)
+    return LintReport(str(bundle.path), (), [unread])
 
 
 def write_report(bundle: Bundle, report: CheckReport) -> Bundle:
@@ -163,7 +173,7 @@ def data_of(
 def _on_labels(bundle: Bundle, module: torch.nn.Module, data: NodeData) -> Labels:
     inputs = inputs_of(data)
     given = inputs if bundle.manifest.graph != "none" else {"x": inputs["x"]}
-    answers = next(iter(Session(bundle)(as_arrays(given)).values()))
+    answers = next(iter(open_session(bundle)(as_arrays(given)).values()))
     got, expected = torch.from_numpy(answers), _in_torch(module, inputs)
     same_split = bundle.manifest.provenance.get("split") == data.split_name
     several = data.y.dim() == 2  # labels, each answered by a sign

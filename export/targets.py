@@ -4,7 +4,10 @@ Each imports only what its row needs, so that nothing else counts in the row's m
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..serve import Session
 
 Call = Callable[[], Any]
 
@@ -29,7 +32,17 @@ def bundle(
     """
     from ..serve import Session
 
-    session = Session(path, threads=threads, native=native)
+    return _called(Session(path, threads=threads, native=native), inputs, prepared)
+
+
+def package(inputs: Mapping[str, Any], threads: int, *, path: str, prepared: bool = False) -> Call:
+    """Load a bundle of AOTInductor into a `PackageSession`; see `bundle`."""
+    from .opening import open_session
+
+    return _called(open_session(path, threads=threads), inputs, prepared)
+
+
+def _called(session: "Session", inputs: Mapping[str, Any], prepared: bool) -> Call:
     names = {spec.name for spec in session.inputs} | {"edge_index"}
     feeds = {name: value for name, value in inputs.items() if name in names}
     if session.bundle.manifest.graph == "none":

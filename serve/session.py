@@ -129,13 +129,16 @@ class Session:
         Raises:
             InputError: If an input is missing, unknown, or of the wrong type, shape or range.
         """
-        feeds = self._feeds({**(inputs or {}), **named})
-        try:
-            values = cast(list[Array], self._session.run(None, feeds))
-        except Exception as error:
-            raise _explained(error) from error
+        values = self._run(self._feeds({**(inputs or {}), **named}))
         names = [output.name for output in self.bundle.manifest.outputs]
         return dict(zip(names, values, strict=True))
+
+    def _run(self, feeds: dict[str, Array]) -> list[Array]:
+        """Return the outputs in the order of the manifest; other runtimes have theirs."""
+        try:
+            return cast(list[Array], self._session.run(None, feeds))
+        except Exception as error:
+            raise _explained(error) from error
 
     def flat(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return inputs by their names in the file, where some are given as dictionaries by type.
@@ -196,12 +199,17 @@ class Session:
         return feeds
 
     def _check_graph(self, feeds: dict[str, Array], num_nodes: int) -> None:
-        """Check ids, unless the C++ `csr` checks them while it counts."""
+        """Check ids, unless the model checks them itself."""
         form = self.bundle.manifest.graph
         if form == "csr":
             check_csr(feeds["rowptr"], feeds["col"], num_nodes)
-        elif form == "edge_index" and not self.native_operators:
+        elif form == "edge_index" and not self._model_checks_ids:
             check_ids(feeds["edge_index"], num_nodes)
+
+    @property
+    def _model_checks_ids(self) -> bool:
+        """Whether ids are checked in the call: the C++ `csr` does so while it counts."""
+        return self.native_operators
 
 
 def _explained(error: Exception) -> Exception:

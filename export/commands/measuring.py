@@ -66,19 +66,20 @@ def bench(
     graphstill bench bundles/teacher bundles/student --data cora --pyg
     """
     with guarded():
-        from ...serve import Bundle, Session
-        from .. import Settings, bench as benches, measure
+        from ...serve import Bundle
+        from .. import Settings, bench as benches, measure, open_session
 
         settings = Settings(threads, rounds, min_samples, min_seconds)
         first = Bundle.load(bundles[0])
         inputs, labels, nodes = load_inputs(data, root, split_seed)
         if inputs is None:
             inputs = benches.random_inputs(first, num_nodes, num_edges)
-        inputs = Session(first).flat(inputs)
+        session = open_session(first, native=not portable)
+        inputs = session.flat(inputs)
         facts = {
             "data": data or f"random graph, {num_nodes} nodes, {num_edges} edges",
             "quality": benches.quality(bundles, inputs, labels, nodes),
-            "native_operators": not portable and Session(first).native_operators,
+            "native_operators": session.native_operators,
         }
         rows = benches.bundle_rows(bundles, pyg=pyg, native=not portable, prepared=prepared)
         with steps(len(rows) * (rounds + 1), "measuring") as step:

@@ -1,0 +1,1 @@
+"""What a module can be exported to beside ONNX."""
