@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -40,7 +41,8 @@ class Session:
         bundle: A bundle, or the path of one.
         threads: Threads that one call may use; None means all processors this process may use.
         providers: ONNX Runtime's execution providers in order of preference; the CPU if None.
-        native: Whether to use the C++ operators where they are installed.
+        native: Whether to use the C++ operators where they are installed; or the path of another
+            library of operators, such as one for a GPU.
         validate: Whether to refuse NaN and infinite inputs, at the price of reading them once.
 
     Raises:
@@ -54,7 +56,7 @@ class Session:
         *,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
-        native: bool = True,
+        native: bool | str | os.PathLike[str] = True,
         validate: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
@@ -63,7 +65,10 @@ class Session:
         self.threads = threads or _usable_processors()
         self._validate = validate
         options = _options(self.threads)
-        self.native_operators = native and _register_native(options)
+        if isinstance(native, bool):
+            self.native_operators = native and _register_native(options)
+        else:
+            self.native_operators = _register(options, native)
         self._session = _start(self.bundle, options, list(providers or [CPU]))
 
     @property
@@ -252,6 +257,18 @@ def _register_native(options: onnxruntime.SessionOptions) -> bool:
                 stacklevel=4,
             )
         return False
+    return True
+
+
+def _register(options: onnxruntime.SessionOptions, library: str | os.PathLike[str]) -> bool:
+    """Register a library that the caller names."""
+    path = Path(library).resolve()
+    if not path.is_file():
+        raise ValueError(f"there is no library of operators at {path}")
+    try:
+        options.register_custom_ops_library(str(path))
+    except Exception as error:
+        raise ValueError(f"{path} is no library of operators: {error}") from error
     return True
 
 
