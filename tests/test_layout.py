@@ -57,8 +57,8 @@ PUBLIC = {
     "serve": "Bundle BundleError FileEntry Graph InputError Manifest NativeLibraryWarning "
     "ProviderError ServeError Session TensorSpec in_degree quantise_features",
     "export": "About AgreementError CheckReport Difference Evidence ExportError MeasurementError "
-    "ParityReport QuantisationReport QuantiseSettings Report Row Settings check check_parity "
-    "export export_run measure quantise rebuild",
+    "PackageSession ParityReport QuantisationReport QuantiseSettings Report Row Settings check "
+    "check_parity export export_aoti export_run measure open_session quantise rebuild",
 }
 
 

@@ -1,11 +1,18 @@
 """Kernels compiled ahead of time, on any machine, for programs that launch them without Python.
 
-Triton adds pointers of its own behind a kernel's arguments: room for the kernel's and for a
-profiler's needs, null where there are none. How many there are is read from the compiled kernel.
+What a kernel is compiled for is a key of four integers, the same in C++ (serve/native/cuda):
+
+    spmm       width F; bits of the OPERANDS that there are; whether a mean; 0
+    extremum   width F; whether weighted; whether a maximum; 0
+    gat        heads H; channels C of a head; whether with self loops; whether with a bias
+
+Numbers are float32, and tiles those of the closed form. Triton adds pointers of its own behind a
+kernel's arguments: room for the kernel's and for a profiler's needs, null where there are none. How
+many there are is read from the compiled kernel.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +21,21 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
+from .extremum import _extremum_kernel
+from .gat import _gat_kernel
 from .hubs import CHUNK, REGISTERS
 from .spmm import _spmm_kernel
 from .tiles import closed_form
+
+Key = tuple[int, int, int, int]
+# of spmm, behind x in a node, in the order of their bits
+OPERANDS = ("weight", "src_scale", "dst_scale", "self_weight", "bias")
+_KERNELS: dict[str, Any] = {
+    "spmm": _spmm_kernel,
+    "extremum": _extremum_kernel,
+    "gat": _gat_kernel,
+}
+_TYPES = {"rowptr_ptr": "*i64", "col_ptr": "*i32", "num_rows": "i64", "num_edges": "i64"}
 
 
 @dataclass(frozen=True)
@@ -44,51 +63,53 @@ class Cubin:
     constants: Mapping[str, Any]
 
 
-def compile_spmm(
-    features: int, operands: Sequence[str], *, mean: bool, hubs: bool, capability: int
-) -> Cubin:
-    """Compile the kernel of `spmm` in float32, with the closed form's tile.
+def compile_ahead(operator: str, key: Key, *, hubs: bool, capability: int) -> Cubin:
+    """Compile an operator's kernel.
 
     Args:
-        features: Width F of the rows.
-        operands: Which there are of weight, src_scale, dst_scale, self_weight, bias.
-        mean: Whether it averages.
-        hubs: Whether it sums the parts of hubs, or the rows.
+        operator: "spmm", "extremum" or "gat".
+        key: What for; see above.
+        hubs: Whether it walks the parts of hubs, or the rows.
         capability: Compute capability of the GPU, 90 for 9.0.
 
     Raises:
         RuntimeError: If kernels run in Triton's interpreter here, which compiles none.
     """
-    tile = closed_form("spmm", features)
-    pointers = {name: "*fp32" for name in _names() if name.endswith("_ptr")}
-    types = pointers | {"rowptr_ptr": "*i64", "col_ptr": "*i32"}
-    types |= {"num_rows": "i64", "num_edges": "i64"}
-    flags = ("weight", "src_scale", "dst_scale", "self_weight", "bias", "residual")
-    constants = {f"HAS_{name.upper()}": name in operands for name in flags}
-    constants |= {"HUBS": hubs, "CHUNK": CHUNK, "F": features, "C": features, "MEAN": mean}
-    constants |= {"ACTIVATION": "none", "BLOCK_E": tile.block_e, "BLOCK_F": tile.block_f}
-    return _compiled(_spmm_kernel, types, constants, tile.num_warps, capability)
-
-
-def _names() -> list[str]:
-    if not isinstance(_spmm_kernel, JITFunction):
+    kernel = _KERNELS[operator]
+    if not isinstance(kernel, JITFunction):
         raise RuntimeError(
             "kernels run in Triton's interpreter here (TRITON_INTERPRET), which compiles none; "
             "unset it before Python starts"
         )
-    return _spmm_kernel.arg_names
+    width = key[1] if operator == "gat" else key[0]
+    tile = closed_form(operator, width)
+    constants = {"HUBS": hubs, "CHUNK": CHUNK, "BLOCK_E": tile.block_e}
+    constants["BLOCK_C" if operator == "gat" else "BLOCK_F"] = tile.block_f
+    constants |= _constants(operator, key)
+    return _compiled(kernel, constants, tile.num_warps, capability)
+
+
+def _constants(operator: str, key: Key) -> dict[str, Any]:
+    """Return the constants that a key stands for."""
+    a, b, c, d = key
+    if operator == "gat":
+        return {"H": a, "C": b, "LOOPS": bool(c), "HAS_BIAS": bool(d)}
+    if operator == "extremum":
+        return {"F": a, "HAS_WEIGHT": bool(b), "MAX": bool(c)}
+    given = {f"HAS_{name.upper()}": bool(b >> i & 1) for i, name in enumerate(OPERANDS)}
+    fixed = {"HAS_RESIDUAL": False, "ACTIVATION": "none"}
+    return {"F": a, "C": a, "MEAN": bool(c)} | given | fixed
 
 
 def _compiled(
-    kernel: Any,
-    types: Mapping[str, str],
-    constants: Mapping[str, Any],
-    num_warps: int,
-    capability: int,
+    kernel: JITFunction[Any], constants: dict[str, Any], num_warps: int, capability: int
 ) -> Cubin:
-    names = kernel.arg_names
-    signature = {name: types.get(name, "constexpr") for name in names}
-    places = {name: (i,) for i, name in enumerate(names)}
+    arguments = tuple(name for name in kernel.arg_names if name not in constants)
+    types = {
+        name: _TYPES.get(name, "*fp32" if name.endswith("_ptr") else "fp32") for name in arguments
+    }
+    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+    places = {name: (i,) for i, name in enumerate(kernel.arg_names)}
     aligned = {places[n]: [["tt.divisibility", 16]] for n, kind in types.items() if kind[0] == "*"}
     fixed = {places[name]: value for name, value in constants.items()}
     source = ASTSource(kernel, signature, constexprs=fixed, attrs=aligned)
@@ -102,7 +123,6 @@ def _compiled(
             f"{facts.name} needs {facts.shared} bytes of shared memory and {scratch} of other "
             "memory, which no launch gives it"
         )
-    arguments = tuple(name for name in names if name in types)
     return Cubin(
         facts.name,
         compiled.asm["cubin"],
@@ -111,7 +131,7 @@ def _compiled(
         len(parameters_of(compiled.asm["ptx"])) - len(arguments),
         facts.num_warps,
         facts.shared,
-        dict(constants),
+        constants,
     )
 
 
