@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from .errors import ExportError
     from .exporter import About, export
     from .formats import convert
+    from .formats.aoti import export_aoti
+    from .formats.aoti_session import PackageSession
     from .harness import MeasurementError, Report, Row, Scenario, Settings, measure
+    from .opening import open_session
     from .parity import Difference, ParityReport, check_parity
     from .quantisation import (
         AgreementError,
@@ -32,6 +35,7 @@ __all__ = [
     "Evidence",
     "ExportError",
     "MeasurementError",
+    "PackageSession",
     "ParityReport",
     "QuantisationReport",
     "QuantiseSettings",
@@ -43,8 +47,10 @@ __all__ = [
     "check_parity",
     "convert",
     "export",
+    "export_aoti",
     "export_run",
     "measure",
+    "open_session",
     "quantise",
     "rebuild",
 ]
@@ -55,6 +61,8 @@ _HOMES = {
     "exporter": ("About", "export"),
     "formats": ("convert",),
     "harness": ("MeasurementError", "Report", "Row", "Scenario", "Settings", "measure"),
+    "formats.aoti": ("export_aoti",),
+    "formats.aoti_session": ("PackageSession",),
     "quantisation": (
         "AgreementError",
         "Evidence",
@@ -62,6 +70,7 @@ _HOMES = {
         "QuantiseSettings",
         "quantise",
     ),
+    "opening": ("open_session",),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),
     "runs": ("export_run",),

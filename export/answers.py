@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ..serve import Bundle, Session
+from ..serve import Bundle
+from .opening import open_session
 
 
 def answers_of(bundle: Bundle, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
     """Return a bundle's answers for all nodes, and the share of nodes that were cut short."""
-    session, fanouts = Session(bundle), bundle.manifest.fanouts
+    session, fanouts = open_session(bundle), bundle.manifest.fanouts
     if bundle.manifest.graph != "blocks" or not fanouts:
         return session(inputs), 0.0
     whole = {name: value for name, value in inputs.items() if name != "edge_index"}

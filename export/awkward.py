@@ -147,7 +147,7 @@ def _values(bundle: Bundle, rng: np.random.Generator, spec: TensorSpec, shape: l
     if spec.dtype in ("float32", "int8"):
         return rng.standard_normal(shape).astype(np.float32)
     if spec.name == "edge_type":
-        return rng.integers(0, _relations(bundle), shape)
+        return rng.integers(0, spec.below or count_relations(bundle), shape)
     if spec.name.startswith("batch"):
         return np.sort(rng.integers(0, 4, shape))
     if spec.below is not None:
@@ -156,7 +156,7 @@ def _values(bundle: Bundle, rng: np.random.Generator, spec: TensorSpec, shape: l
     return np.zeros(shape, spec.dtype)
 
 
-def _relations(bundle: Bundle) -> int:
+def count_relations(bundle: Bundle) -> int:
     """Return how many relations a model knows, 1 if it has no layer that says."""
     nodes = ours(onnx.load_from_string(bundle.read_model()), "relational_csr")
     known = [helper.get_attribute_value(node.attribute[0]) for node in nodes]

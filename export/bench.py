@@ -22,8 +22,7 @@ def bundle_rows(paths: Sequence[Path], *, native: bool = True, prepared: bool = 
     """Return a row for each bundle."""
     rows = []
     for path, label in zip(paths, labels_of(paths), strict=True):
-        arguments = {"path": str(path), "native": native, "prepared": prepared}
-        rows.append(Row(label, "graphstill.export.targets:bundle", arguments))
+        rows.append(_row(path, label, native=native, prepared=prepared))
     return rows
 
 
@@ -31,6 +30,13 @@ def labels_of(paths: Sequence[Path]) -> list[str]:
     """Return a name for each path: its last part, or more of it where that is not enough."""
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _row(path: Path, label: str, *, native: bool, prepared: bool) -> Row:
+    arguments = {"path": str(path), "prepared": prepared}
+    if Bundle.load(path).manifest.target is not None:
+        return Row(label, "graphstill.export.targets:package", arguments)
+    return Row(label, "graphstill.export.targets:bundle", {**arguments, "native": native})
 
 
 def random_inputs(

@@ -5,16 +5,16 @@ from ..serve import Manifest
 _CARD = """\
 ---
 library_name: graphstill
-tags: [graph-machine-learning, onnx]
+tags: [graph-machine-learning, {tag}]
 ---
 # {title}
 
 A graph network for {task}, exported by {producer}. It has {parameters:,} parameters{embeddings}.
 
 ```python
-from graphstill.serve import Session
+from graphstill.{opener[0]} import {opener[1]}
 
-session = Session("path/to/this/folder")
+session = {opener[1]}("path/to/this/folder")
 answer = session({arguments})["{output}"]
 ```
 
@@ -30,6 +30,13 @@ def model_card(manifest: Manifest) -> str:
     """Return the card of a bundle in Markdown."""
     architecture = manifest.architecture or {}
     facts = [_blocks(manifest) if manifest.graph == "blocks" else _hops(manifest)]
+    target = manifest.target or {}
+    if target:
+        facts.append(
+            f"`{manifest.model}` is machine code, made by torch {target['torch']} for a processor "
+            f"({target['machine']}) with {', '.join(target['instructions'])}; it runs with no "
+            "other version of torch and on no processor that lacks one of these."
+        )
     if manifest.in_degree:
         facts.append(
             "It normalises by degree: for a subgraph pass `in_degree`, counted by "
@@ -43,6 +50,8 @@ def model_card(manifest: Manifest) -> str:
     facts += [f"{name}: {value}." for name, value in manifest.provenance.items()]
     facts += [f"Lint: {warning}" for warning in manifest.warnings]
     return _CARD.format(
+        tag="torch" if target else "onnx",
+        opener=("export", "open_session") if target else ("serve", "Session"),
         title=architecture.get("name", "Graph network"),
         task=manifest.task.replace("-", " "),
         producer=manifest.producer,

@@ -8,7 +8,7 @@ from .checking import CheckReport
 _PAGE = """\
 # Check of {title}: {verdict}
 
-model.onnx, SHA-256 `{sha256}`.
+{model}, SHA-256 `{sha256}`.
 
 ## Parity with PyG in float64: {parity}
 
@@ -46,6 +46,7 @@ def markdown(manifest: Manifest, report: CheckReport) -> str:
     return _PAGE.format(
         title=(manifest.architecture or {}).get("name", "a graph network"),
         verdict="passed" if report.ok else "FAILED",
+        model=manifest.model,
         sha256=report.model_sha256,
         parity=f"{failed} of {len(rows)} cases FAILED" if failed else f"all {len(rows)} cases pass",
         tolerance=parity.tolerance,

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..distill import NodeData, accuracies, load
 from ..serve import Bundle
 from .answers import answers_of
-from .lint import LintReport, lint
+from .lint import Finding, LintReport, lint
 from .parity import TOLERANCE, ParityReport, check_parity
 from .real_inputs import as_arrays, inputs_of
 
@@ -76,7 +76,7 @@ class CheckReport:
     """What `check` found.
 
     Attributes:
-        model_sha256: Which model.onnx was checked.
+        model_sha256: Which file was checked.
         parity: Against PyG in float64.
         lint: What the file says.
         labels: On real data; None where there was none.
@@ -127,12 +127,21 @@ def check(
         labels_note: Why there is no data, for the report.
     """
     return CheckReport(
-        bundle.manifest.files["model.onnx"].sha256,
+        bundle.manifest.files[bundle.manifest.model].sha256,
         check_parity(module, bundle, tolerance=tolerance),
-        lint(bundle.path),
+        _linted(bundle),
         None if data is None else _on_labels(bundle, module, data),
         labels_note,
     )
+
+
+def _linted(bundle: Bundle) -> LintReport:
+    """Return what the lint says of a file of ONNX, and of another that it does not read it."""
+    if bundle.manifest.target is None:
+        return lint(bundle.path)
+    said = ("the lint reads files of ONNX, and did not read this one.", "Rely on parity.")
+    unread = Finding("note", "not-onnx", "", "", bundle.manifest.model, *said)
+    return LintReport(str(bundle.path), (), [unread])
 
 
 def write_report(bundle: Bundle, report: CheckReport) -> Bundle:

@@ -40,6 +40,17 @@ def bundle(
     session = Session(path, threads=threads, native=native)
     if session.bundle.manifest.graph == "blocks":
         return _blocks(session, inputs, seeds, prepared)
+    return _called(session, inputs, prepared)
+
+
+def package(inputs: Mapping[str, Any], threads: int, *, path: str, prepared: bool = False) -> Call:
+    """Load a bundle of AOTInductor into a `PackageSession`; see `bundle`."""
+    from .opening import open_session
+
+    return _called(open_session(path, threads=threads), inputs, prepared)
+
+
+def _called(session: "Session", inputs: Mapping[str, Any], prepared: bool) -> Call:
     names = {spec.name for spec in session.inputs} | {"edge_index"}
     feeds = {name: value for name, value in inputs.items() if name in names}
     if session.bundle.manifest.graph == "none":

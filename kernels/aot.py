@@ -92,6 +92,6 @@ def _gcn_norm(
             own = torch.where(last >= 0, F.pad(value, (0, 1))[last], own)
         self_weight = own - nothing.index_add(0, row, torch.where(loop, value, 0.0))
         degree = degree + self_weight
-    if in_degree is not None and in_degree.shape[0] > 0:
-        degree = in_degree
+    if in_degree is not None:  # of every node, or empty; to ask which would fix its size
+        degree = torch.cat([in_degree, degree])[: degree.shape[0]]
     return torch.where(degree == 0, 0.0, degree.pow(-0.5)), self_weight

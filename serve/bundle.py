@@ -63,7 +63,7 @@ class Bundle:
                 f"{root} lists {len(bundle.manifest.files)} files, at most {MAX_FILES} are allowed"
             )
         for name in bundle.manifest.files:
-            if name == MODEL:
+            if name == MODEL and bundle.manifest.target is None:
                 bundle.read_model()
             else:
                 bundle._verify(name)
@@ -83,7 +83,16 @@ class Bundle:
         return data
 
     def read_model(self) -> bytes:
-        """Return the bytes of the ONNX file, checked."""
+        """Return the bytes of the ONNX file, checked.
+
+        Raises:
+            BundleError: If it is not allowed, or the bundle holds a model of another format.
+        """
+        if self.manifest.target is not None:
+            raise BundleError(
+                f"{self.path} holds {self.manifest.model}, which ONNX Runtime does not run; use "
+                "graphstill.export.open_session, which needs torch"
+            )
         data = self.read(MODEL)
         check_model(data, self.manifest)
         return data
@@ -120,8 +129,8 @@ class Bundle:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the ONNX file."""
-        return self.manifest.files[MODEL].bytes
+        """Size of the file that holds the model."""
+        return self.manifest.files[self.manifest.model].bytes
 
     @classmethod
     def write(
@@ -171,7 +180,7 @@ class Bundle:
         Raises:
             BundleError: If one of them is the model or the manifest.
         """
-        for name in (MODEL, MANIFEST):
+        for name in (self.manifest.model, MANIFEST):
             if name in files:
                 raise BundleError(f"{name} is what a bundle is made of; write a new bundle")
         entries = _entries(files)

@@ -125,6 +125,8 @@ class Manifest:
         warnings: What the lint said of model.onnx when it was exported.
         quantisation: How weights and features were made smaller, and what that was measured to
             cost; None for a bundle as exported.
+        target: Where the model is not in ONNX: its `format`, the file it is in (`model`), and what
+            it was compiled for.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -153,6 +155,7 @@ class Manifest:
     quantisation: dict[str, Any] | None = None
     fanouts: list[int] | None = None
     choices: dict[str, list[str]] = field(default_factory=dict)
+    target: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -172,8 +175,13 @@ class Manifest:
                 raise BundleError(f"{spec.name} counts in {spec.ends}, which no input has")
         if self.graph == "blocks":
             _check_blocks(self)
-        if "model.onnx" not in self.files:
-            raise BundleError("the manifest lists no model.onnx")
+        if self.model not in self.files:
+            raise BundleError(f"the manifest lists no {self.model}")
+
+    @property
+    def model(self) -> str:
+        """Name of the file that holds the model."""
+        return "model.onnx" if self.target is None else str(self.target.get("model"))
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""
@@ -211,7 +219,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("accuracy", "provenance", "limits", "choices"), (dict,)),
     **dict.fromkeys(("in_degree", "add_self_loops"), (bool,)),
     **dict.fromkeys(("parameters", "embedding_parameters"), (int,)),
-    "architecture": (dict, type(None)),
+    **dict.fromkeys(("architecture", "target"), (dict, type(None))),
     "fill_value": (int, float),
     "hops": (int, type(None)),
     "warnings": (list,),

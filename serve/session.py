@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -42,7 +43,8 @@ class Session:
         bundle: A bundle, or the path of one.
         threads: Threads that one call may use; None means all processors this process may use.
         providers: ONNX Runtime's execution providers in order of preference; the CPU if None.
-        native: Whether to use the C++ operators where they are installed.
+        native: Whether to use the C++ operators where they are installed; or the path of another
+            library of operators, such as one for a GPU.
         validate: Whether to refuse NaN and infinite inputs, at the price of reading them once.
 
     Raises:
@@ -56,7 +58,7 @@ class Session:
         *,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
-        native: bool = True,
+        native: bool | str | os.PathLike[str] = True,
         validate: bool = False,
     ) -> None:
         if threads is not None and threads < 1:
@@ -65,7 +67,10 @@ class Session:
         self.threads = threads or _usable_processors()
         self._validate = validate
         options = _options(self.threads)
-        self.native_operators = native and _register_native(options)
+        if isinstance(native, bool):
+            self.native_operators = native and _register_native(options)
+        else:
+            self.native_operators = _register(options, native)
         self._session = _start(self.bundle, options, list(providers or [CPU]))
 
     @property
@@ -172,13 +177,16 @@ class Session:
         Raises:
             InputError: If an input is missing, unknown, or of the wrong type, shape or range.
         """
-        feeds = self._feeds({**(inputs or {}), **named})
-        try:
-            values = cast(list[Array], self._session.run(None, feeds))
-        except Exception as error:
-            raise _explained(error) from error
+        values = self._run(self._feeds({**(inputs or {}), **named}))
         names = [output.name for output in self.bundle.manifest.outputs]
         return dict(zip(names, values, strict=True))
+
+    def _run(self, feeds: dict[str, Array]) -> list[Array]:
+        """Return the outputs in the order of the manifest; other runtimes have theirs."""
+        try:
+            return cast(list[Array], self._session.run(None, feeds))
+        except Exception as error:
+            raise _explained(error) from error
 
     def flat(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return inputs by their names in the file, where some are given as dictionaries by type.
@@ -239,12 +247,17 @@ class Session:
         return feeds
 
     def _check_graph(self, feeds: dict[str, Array], num_nodes: int) -> None:
-        """Check ids, unless the C++ `csr` checks them while it counts."""
+        """Check ids, unless the model checks them itself."""
         form = self.bundle.manifest.graph
         if form == "csr":
             check_csr(feeds["rowptr"], feeds["col"], num_nodes)
-        elif form == "edge_index" and not self.native_operators:
+        elif form == "edge_index" and not self._model_checks_ids:
             check_ids(feeds["edge_index"], num_nodes)
+
+    @property
+    def _model_checks_ids(self) -> bool:
+        """Whether ids are checked in the call: the C++ `csr` does so while it counts."""
+        return self.native_operators
 
 
 def _explained(error: Exception) -> Exception:
@@ -287,6 +300,18 @@ def _register_native(options: onnxruntime.SessionOptions) -> bool:
                 stacklevel=4,
             )
         return False
+    return True
+
+
+def _register(options: onnxruntime.SessionOptions, library: str | os.PathLike[str]) -> bool:
+    """Register a library that the caller names."""
+    path = Path(library).resolve()
+    if not path.is_file():
+        raise ValueError(f"there is no library of operators at {path}")
+    try:
+        options.register_custom_ops_library(str(path))
+    except Exception as error:
+        raise ValueError(f"{path} is no library of operators: {error}") from error
     return True
 
 

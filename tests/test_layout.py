@@ -58,8 +58,9 @@ PUBLIC = {
     "ProviderError ServeError Session TensorSpec block_inputs in_degree quantise_features "
     "sample_blocks",
     "export": "About AgreementError CheckReport Difference Evidence ExportError MeasurementError "
-    "ParityReport QuantisationReport QuantiseSettings Report Row Scenario Settings check check_parity "
-    "export export_run measure quantise rebuild",
+    "PackageSession ParityReport QuantisationReport QuantiseSettings Report Row Scenario Settings "
+    "check check_parity convert export export_aoti export_run measure open_session quantise "
+    "rebuild",
 }
 
 

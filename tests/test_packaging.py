@@ -64,6 +64,7 @@ def test_the_wheel_holds_all_folders_and_the_libraries(wheel: Path) -> None:
         "export/page.html.j2",
         "export/formats/page/index.html",
         "serve/session.py",
+        "serve/native/cuda/library.cpp",
     ):
         assert f"graphstill/{name}" in names
     levels = ["", ".x86-64-v3", ".x86-64-v4"] if os.uname().machine == "x86_64" else [""]

@@ -149,10 +149,10 @@ class _Work:
 
     def flat_inputs(self) -> dict[str, Any]:
         """Return inputs by their names in the first bundle's file; say which operators run."""
-        from ...serve import Session
+        from .. import open_session
 
-        session = Session(self.bundles[0])
-        self.facts["native_operators"] = not self.portable and session.native_operators
+        session = open_session(self.bundles[0], native=not self.portable)
+        self.facts["native_operators"] = session.native_operators
         return session.flat(self.inputs or {})
 
 

@@ -294,9 +294,9 @@ def predict(
     with guarded():
         import numpy as np
 
-        from ...serve import Session
+        from ..opening import open_session
 
-        session = Session(bundle, threads=threads, validate=True)
+        session = open_session(bundle, threads=threads, validate=True)
         inputs, _, _ = load_inputs(data, root, 0)
         assert inputs is not None
         logits, chosen = _logits(session, inputs, nodes)

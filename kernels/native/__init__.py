@@ -18,6 +18,7 @@ from .csr import csr
 from .distance import edge_l1, edge_l1_backward
 from .extremum import extremum, extremum_backward
 from .library import path, problem
+from .normalisation import gcn_norm
 from .softmax import edge_softmax, edge_softmax_backward
 from .sums import sddmm, spmm
 
@@ -35,6 +36,7 @@ __all__ = [
     "gat_backward",
     "gatv2",
     "gatv2_backward",
+    "gcn_norm",
     "path",
     "problem",
     "sddmm",

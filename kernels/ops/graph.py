@@ -43,6 +43,9 @@ def gcn_norm(
     add_self_loops: bool,
 ) -> tuple[Tensor, Tensor]:
     """See `reference.gcn_norm`; not differentiable, `functional.gcn_norm` is."""
+    floats = [t for t in (weight, in_degree) if t is not None and t.numel()]
+    if rowptr.is_cpu and not native.problem() and all(t.dtype == torch.float32 for t in floats):
+        return native.gcn_norm(rowptr, col, weight, in_degree, fill_value, add_self_loops)
     return reference.gcn_norm(rowptr, col, weight, in_degree, fill_value, add_self_loops)
 
 

@@ -1,10 +1,6 @@
-// gcn_norm: the symmetric normalisation of GCN as one factor per node instead of one per edge.
-//
-//   scale[i]       = d_i^(-1/2), 0 where d_i is 0
-//   self_weight[i] = what the row's own features must be weighted by besides its edges, so that
-//                    existing self loops count as PyG's add_remaining_self_loops leaves them
+// Node of gcn_norm.
 
-#include <cmath>
+#include "../../kernels/native/gcn_norm.h"
 
 #include "kernels.h"
 #include "rows.h"
@@ -25,23 +21,16 @@ void GcnNorm::compute(const Context& context) const {
   const bool given = in_degree && in_degree.size() > 0;
   require(!given || in_degree.size() == rows.count,
           "in_degree needs one value per node, or none at all");
-  float* scale = context.output<float>(0, {rows.count});
-  float* self_weight = context.output<float>(1, {rows.count});
+  const gcn_norm::Operands operands{rows.rowptr,
+                                    rows.col,
+                                    weight ? weight.data : nullptr,
+                                    given ? in_degree.data : nullptr,
+                                    weight ? fill_value_ : 1.0f,
+                                    self_loops_,
+                                    context.output<float>(0, {rows.count}),
+                                    context.output<float>(1, {rows.count})};
   rows.parallel_for(context, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      float edges = 0, loops = 0, loop = weight ? fill_value_ : 1.0f;
-      for (int64_t edge = rows.rowptr[row]; edge < rows.rowptr[row + 1]; ++edge) {
-        const float value = weight ? weight.data[edge] : 1.0f;
-        edges += value;
-        if (rows.col[edge] != row) continue;
-        loops += value;
-        loop = value;  // of several loops of one node the last counts, as in PyG
-      }
-      const float own = self_loops_ ? loop - loops : 0.0f;
-      const float degree = given ? in_degree.data[row] : edges + own;
-      scale[row] = degree == 0.0f ? 0.0f : 1.0f / std::sqrt(degree);
-      self_weight[row] = own;
-    }
+    gcn_norm::run_rows(operands, begin, end);
   });
 }
 

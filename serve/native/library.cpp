@@ -12,27 +12,31 @@ void add(const OrtApi* api, OrtCustomOpDomain* domain) {
   checked(api, slot::kCustomOpDomainAdd, domain, (const CustomOp*)&op);
 }
 
+void add_operators(const OrtApi* api, OrtCustomOpDomain* created) {
+  add<Csr>(api, created);
+  add<GcnNorm>(api, created);
+  add<Spmm>(api, created);
+  add<SpmmHeads>(api, created);
+  add<SpmmInt8>(api, created);
+  add<SpmmInt8Rows>(api, created);
+  add<QuantizeRows>(api, created);
+  add<LinearInt8>(api, created);
+  add<Extremum>(api, created);
+  add<Gat>(api, created);
+  add<Gatv2>(api, created);
+  add<DotAttention>(api, created);
+  add<EdgeRows>(api, created);
+  add<EdgeSoftmax>(api, created);
+  add<Sddmm>(api, created);
+  add<RelationalCsr>(api, created);
+}
+
 void add_domain(OrtSessionOptions* options, const OrtApi* api) {
   // lives as long as the process: sessions keep a pointer to it
   static OrtCustomOpDomain* domain = [api] {
     OrtCustomOpDomain* created = nullptr;
     checked(api, slot::kCreateCustomOpDomain, "graphstill", &created);
-    add<Csr>(api, created);
-    add<GcnNorm>(api, created);
-    add<Spmm>(api, created);
-    add<SpmmHeads>(api, created);
-    add<SpmmInt8>(api, created);
-    add<SpmmInt8Rows>(api, created);
-    add<QuantizeRows>(api, created);
-    add<LinearInt8>(api, created);
-    add<Extremum>(api, created);
-    add<Gat>(api, created);
-    add<Gatv2>(api, created);
-    add<DotAttention>(api, created);
-    add<EdgeRows>(api, created);
-    add<EdgeSoftmax>(api, created);
-    add<Sddmm>(api, created);
-    add<RelationalCsr>(api, created);
+    add_operators(api, created);
     return created;
   }();
   checked(api, slot::kAddCustomOpDomain, options, domain);
@@ -40,6 +44,12 @@ void add_domain(OrtSessionOptions* options, const OrtApi* api) {
 
 }  // namespace
 }  // namespace graphstill
+
+// For the library of a GPU's operators (cuda/): a domain has one owner, and a session needs both.
+extern "C" __attribute__((visibility("default"))) void graphstill_add_operators(
+    const graphstill::OrtApi* api, graphstill::OrtCustomOpDomain* domain) {
+  graphstill::add_operators(api, domain);
+}
 
 extern "C" __attribute__((visibility("default"))) graphstill::OrtStatus* RegisterCustomOps(
     graphstill::OrtSessionOptions* options, const graphstill::OrtApiBase* base) {

@@ -56,6 +56,7 @@ constexpr int kGetInput = 90;
 constexpr int kGetOutput = 91;
 constexpr int kReleaseStatus = 93;
 constexpr int kReleaseTensorInfo = 99;
+constexpr int kGpuComputeStream = 193;
 constexpr int kParallelFor = 274;
 }  // namespace slot
 
@@ -154,6 +155,13 @@ class Context {
     void* data = nullptr;
     checked(api_, slot::kGetTensorMutableData, value, &data);
     return static_cast<T*>(data);
+  }
+
+  // The stream that a provider of a GPU runs this call on.
+  void* gpu_stream() const {
+    void* stream = nullptr;
+    checked(api_, slot::kGpuComputeStream, (const OrtKernelContext*)context_, &stream);
+    return stream;
   }
 
   // Runs body(0) … body(count - 1) on the session's threads. The body must not throw.

@@ -51,6 +51,20 @@ def test_csr(graph: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
+@graphs
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loops", [False, True])
+def test_gcn_norm(graph: str, weighted: bool, loops: bool) -> None:
+    edge_index, num_nodes = GRAPHS[graph]
+    rowptr, col, _ = reference.csr(edge_index, num_nodes, num_nodes)
+    weight = torch.rand(col.numel()) if weighted else None
+    for degrees in (None, torch.empty(0), torch.rand(num_nodes)):
+        got = native.gcn_norm(rowptr, col, weight, degrees, 2.0, loops)
+        wanted = reference.gcn_norm(rowptr, col, weight, degrees, 2.0, loops)
+        for mine, theirs in zip(got, wanted, strict=True):
+            assert_close(mine, theirs.double())
+
+
 def test_csr_of_many_runs() -> None:
     edge_index = torch.randint(0, 300, (2, 600_000))
     got, wanted = native.csr(edge_index, 300, 300), reference.csr(edge_index, 300, 300)
