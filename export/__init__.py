@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checking import CheckReport, check
     from .errors import ExportError
-    from .exporter import About, export
+    from .exporter import export
     from .formats import convert
     from .formats.aoti import export_aoti
     from .formats.aoti_session import PackageSession
     from .harness import MeasurementError, Report, Row, Scenario, Settings, measure
+    from .manifests import About
     from .opening import open_session
     from .parity import Difference, ParityReport, check_parity
     from .quantisation import (
@@ -58,7 +59,7 @@ __all__ = [
 _HOMES = {
     "checking": ("CheckReport", "check"),
     "errors": ("ExportError",),
-    "exporter": ("About", "export"),
+    "exporter": ("export",),
     "formats": ("convert",),
     "harness": ("MeasurementError", "Report", "Row", "Scenario", "Settings", "measure"),
     "formats.aoti": ("export_aoti",),
@@ -70,6 +71,7 @@ _HOMES = {
         "QuantiseSettings",
         "quantise",
     ),
+    "manifests": ("About",),
     "opening": ("open_session",),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..distill import Architecture, Run, load_run
 from ..distill.int8 import INT8
 from ..serve import Bundle
-from .errors import ExportError
-from .exporter import About, export
+from .exporter import export
 from .flattening import Nested
-from .formats import ONNX, export_as
+from .form import FORM
+from .formats import FORMATS, ONNX, export_as
+from .manifests import About
 
 _EXAMPLE_NODES, _EXAMPLE_EDGES = 5, 9
 
@@ -25,11 +26,11 @@ def export_run(
     path: str | os.PathLike[str],
     *,
     format: Literal["onnx"] = "onnx",
-    graph: str = "edge_index",
+    example: Mapping[str, Nested] | None = None,
     lowering: str = "fused",
+    graph: str = "edge_index",
     fanouts: Sequence[int] | None = None,
     batch: int | None = None,
-    example: Mapping[str, Nested] | None = None,
 ) -> Bundle: ...
 @overload
 def export_run(
@@ -37,10 +38,6 @@ def export_run(
     path: str | os.PathLike[str],
     *,
     format: str,
-    graph: str = "edge_index",
-    lowering: str = "fused",
-    fanouts: Sequence[int] | None = None,
-    batch: int | None = None,
     example: Mapping[str, Nested] | None = None,
     **settings: Any,
 ) -> Bundle | Path: ...
@@ -49,10 +46,6 @@ def export_run(
     path: str | os.PathLike[str],
     *,
     format: str = ONNX,
-    graph: str = "edge_index",
-    lowering: str = "fused",
-    fanouts: Sequence[int] | None = None,
-    batch: int | None = None,
     example: Mapping[str, Nested] | None = None,
     **settings: Any,
 ) -> Bundle | Path:
@@ -62,35 +55,25 @@ def export_run(
         run: The run, or the directory of a finished one.
         path: The bundle to write, or what is made from it.
         format: See `export`.
-        graph: See `export`.
-        lowering: See `export`.
-        fanouts: See `export`.
-        batch: See `export`.
         example: Inputs of the network; with lowering="baked" they hold the graph, otherwise any
             will do and some are made up.
-        settings: See `export`.
+        settings: What `export` takes beside: lowering, graph, fanouts, batch, and settings of the
+            format.
 
     Raises:
         TrainingError: If the directory holds no finished run.
         ExportError: See `export`.
     """
-    if format != ONNX:
+    if format in FORMATS:
+        form = {key: settings.pop(key) for key in FORM & settings.keys()}
 
         def bundled(place: Path) -> Bundle:
-            return export_run(
-                run,
-                place,
-                graph=graph,
-                lowering=lowering,
-                fanouts=fanouts,
-                batch=batch,
-                example=example,
-            )
+            bundle = export_run(run, place, example=example, **form)
+            assert isinstance(bundle, Bundle)
+            return bundle
 
         called = Path(path if isinstance(run, Run) else run).name
         return export_as(format, bundled, path, called, settings)
-    if settings:
-        raise ExportError(f'format="onnx" takes no {", ".join(settings)}')
     int8 = None if isinstance(run, Run) else Path(run) / INT8
     run = run if isinstance(run, Run) else load_run(Path(run), fused=False)
     about = About(
@@ -101,21 +84,11 @@ def export_run(
         provenance=run.provenance,
     )
     inputs = example_of(run.architecture) if example is None else example
-    rounded = int8 is not None and int8.is_file()
-    bundle = export(
-        run.module,
-        inputs,
-        path,
-        lowering=lowering,
-        graph=graph,
-        fanouts=fanouts,
-        batch=batch,
-        fold=not rounded,  # `quantise` will look for the weights that training rounded
-        about=about,
-    )
-    if int8 is None or not rounded:
-        return bundle
-    # what training rounded its weights to, for `quantise`
+    if int8 is None or not int8.is_file() or format != ONNX:
+        return export(run.module, inputs, path, format=format, about=about, **settings)
+    # what training rounded its weights to; `quantise` will look for them, so they stay as they are
+    bundle = export(run.module, inputs, path, about=about, fold=False, **settings)
+    assert isinstance(bundle, Bundle)
     return bundle.with_files({INT8: int8.read_bytes()})
 
 

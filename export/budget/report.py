@@ -8,7 +8,7 @@ from typing import Any
 from ...distill.checkpoint import write_in_one_step
 from .. import plots
 from ..bench import machine_line
-from ..exporter import count_parameters
+from ..manifests import count_parameters
 from ..page import Section, write_page
 from .front import Facts, excess, is_within
 from .pictures import candidates_plot, front_plot

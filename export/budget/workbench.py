@@ -22,8 +22,8 @@ from ...distill.directory import load_finished
 from ...distill.distillation import teach
 from ...distill.errors import DivergedError
 from ...serve import Bundle
-from ..exporter import count_parameters
 from ..harness import Row, Settings, measure
+from ..manifests import count_parameters
 from ..runs import export_run
 from .front import Facts, is_within
 from .settings import BudgetSettings, Candidate, Measuring

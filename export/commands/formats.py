@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from ..formats.samples import Sample
 
 # what each format takes of the options
-_TAKES = {"triton": {"name", "mounted_at", "threads"}, "web": {"onnxruntime_web"}}
+_TAKES = {
+    "triton": {"name", "mounted_at", "threads"},
+    "web": {"onnxruntime_web"},
+    "aoti": {"device"},
+}
 
 
 def is_bundle(path: Path, format: str, graph: str, lowering: str) -> bool:
@@ -20,11 +24,13 @@ def is_bundle(path: Path, format: str, graph: str, lowering: str) -> bool:
     Raises:
         ValueError: If it does, and a bundle is what shall be made of it.
     """
-    from ..formats import FORMATS, ONNX
+    from ..formats import AOTI, FORMATS, ONNX
 
     found = (path / "manifest.json").is_file()
     if found and format == ONNX:
         raise ValueError(f"{path} is a bundle already; say --format {' or '.join(FORMATS)}")
+    if found and format == AOTI:
+        raise ValueError(f"{path} is a bundle; --format {AOTI} compiles the network of a run")
     if found and (graph, lowering) != ("edge_index", "fused"):
         raise ValueError(
             f"{path} is a bundle: --graph and --lowering are chosen when a run is exported"

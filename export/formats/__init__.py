@@ -1,6 +1,7 @@
 """What a network is exported as: a table of formats, and the functions that write them.
 
-A bundle is what `export` writes itself; every other format is made from a bundle.
+`export` writes a bundle of ONNX itself, and AOTInductor compiles the module (`formats.aoti`); every
+other format is made from a bundle of ONNX.
 """
 
 import importlib
@@ -14,7 +15,7 @@ from typing import Any
 from ...serve import Bundle
 from ..errors import ExportError
 
-ONNX = "onnx"
+ONNX, AOTI = "onnx", "aoti"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ FORMATS: dict[str, Format] = {
     ),
     "web": Format("a page that runs the model in the browser", "web", "write_page"),
 }
-NAMES = (ONNX, *FORMATS)
+NAMES = (ONNX, AOTI, *FORMATS)
 
 
 def convert(
@@ -74,6 +75,8 @@ def convert(
     if format not in FORMATS:
         raise ExportError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    if opened.manifest.target is not None:
+        raise ExportError(f"{opened.path} holds {opened.manifest.model}; {format} takes ONNX")
     FORMATS[format].write(opened, Path(path), **settings)
     return Path(path)
 

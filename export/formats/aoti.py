@@ -30,9 +30,11 @@ from ...serve import Bundle, TensorSpec
 from ..awkward import count_relations
 from ..card import model_card
 from ..errors import ExportError
-from ..exporter import About, _quiet, export, name_inputs
+from ..exporter import export
 from ..flattening import Nested
+from ..manifests import About
 from ..reasons import reason
+from ..tracing import name_inputs, quiet
 from .program import operators_of, traced
 from .target import FORMAT, MODEL, describe
 
@@ -134,7 +136,7 @@ def _compiled(program: ExportedProgram, path: Path) -> bytes:
 def _blamed(what: str, module: torch.nn.Module) -> Iterator[None]:
     """Say which part of a module an error is about, and keep torch's notes from the user."""
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             yield
     except ExportError:
         raise

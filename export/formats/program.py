@@ -16,8 +16,8 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ...kernels import CSRGraph
 from ...serve import Manifest, TensorSpec
-from ..exporter import fuse
 from ..flattening import Key, Nested, flat_answers, flatten, nest
+from ..tracing import fuse
 
 aten, graphstill = torch.ops.aten, torch.ops.graphstill
 
