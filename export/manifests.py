@@ -58,10 +58,12 @@ def manifest_of(
         about: What to say of it.
     """
     fixed = form.lowering != "fused"
+    # `in_degree` may be left out of a call, and is told of by its flag
+    given = [v for v in model.graph.input if not (lowered.in_degree and v.name == "in_degree")]
     return Manifest(
         inputs=tuple(
             replace(_spec(value, parts.get(value.name)), below=lowered.tables.get(value.name))
-            for value in model.graph.input
+            for value in given
         ),
         outputs=tuple(_spec(value, answers[value.name]) for value in model.graph.output),
         files={"model.onnx": None},  # pyright: ignore[reportArgumentType] -- filled when written
