@@ -137,9 +137,13 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def verdicts(report: Report) -> list[str]:
-    """Return the verdict of every row against the first."""
+    """Return the verdict of every row against the first, and why some are left out."""
     first, *others = [row.row.label for row in report.rows]
-    return [verdict(report, first, other) for other in others]
+    left_out = report.facts.get("left_out", {})
+    return [
+        *(verdict(report, first, other) for other in others),
+        *(f"left out: {label}: {why}" for label, why in left_out.items()),
+    ]
 
 
 def write_report(report: Report, folder: Path, title: str) -> None:

@@ -18,7 +18,7 @@ from .intervals import unpaired_ratio_interval
 # the product's own version is what one wants to compare
 _FREE_VERSIONS = {"graphstill"}
 # what may differ of how a row is loaded: where its file is
-_FREE_ARGUMENTS = {"path", "reference"}
+_FREE_ARGUMENTS = {"path"}
 # what may differ of how long was measured
 _FREE_SETTINGS = {"rounds", "min_samples", "min_seconds", "timeout_seconds"}
 # of the facts, what was given to the rows

@@ -120,29 +120,13 @@ def _lead(report: Report) -> str:
     )
 
 
-def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    sizes, seconds = zip(*parts, strict=True)
-    return np.concatenate(sizes), np.concatenate(seconds)
-
-
 def _sections(report: Report) -> list[Section]:
     groups = groups_of(report)
-    by_size: dict[str, dict[str, dict[int, Any]]] = {}
-    clouds: dict[str, dict[str, Any]] = {}
+    by_size: dict[str, dict[str, dict[int, np.ndarray]]] = {}
     for group in groups:
         of_row = by_size.setdefault(group.row, {})
         of_row.setdefault(group.popularity, {})[group.nodes] = group.seconds
-        cloud = clouds.setdefault(group.row, {}).setdefault(group.popularity, [])
-        cloud.append((group.sizes[:, 1], _medians(group)))
-    merged = {
-        row: {k: _joined(parts) for k, parts in of_row.items()} for row, of_row in clouds.items()
-    }
-    bars = {
-        f"{g.row}, {g.popularity}": dict[str, float](
-            zip(PHASES, g.phases.mean(axis=1).tolist(), strict=True)
-        )
-        for g in _smallest(report)
-    }
+    bars = {f"{g.row}, {g.popularity}": _means(g) for g in _smallest(report)}
     smallest = {f"{g.row}, {g.popularity}": g.seconds.tolist() for g in _smallest(report)}
     nodes = min(group.nodes for group in groups)
     return [
@@ -150,7 +134,7 @@ def _sections(report: Report) -> list[Section]:
         Section(f"Phases, {_nodes(nodes)}", svg=phase_plots.split(bars)),
         Section("By size and popularity", "", *size_table(report)),
         Section("By nodes asked for", svg=phase_plots.by_nodes(by_size)),
-        Section("By size of the neighbourhood", svg=phase_plots.by_edges(merged)),
+        Section("By size of the neighbourhood", svg=phase_plots.by_edges(_clouds(groups))),
         Section(
             f"By popularity, {_nodes(nodes)}",
             "Uniform draws hide the tail: popular nodes see more.",
@@ -162,6 +146,25 @@ def _sections(report: Report) -> list[Section]:
             svg=plots.memory(report.rows),
         ),
     ]
+
+
+def _means(group: Group) -> dict[str, float]:
+    return {phase: float(mean) for phase, mean in zip(PHASES, group.phases.mean(1), strict=True)}
+
+
+def _clouds(groups: Sequence[Group]) -> phase_plots.Clouds:
+    """Return edges and median seconds of every request, of all sizes together."""
+    parts: dict[str, dict[str, list[tuple[np.ndarray, np.ndarray]]]] = {}
+    for group in groups:
+        of_row = parts.setdefault(group.row, {}).setdefault(group.popularity, [])
+        of_row.append((group.sizes[:, 1], _medians(group)))
+    return {
+        row: {
+            kind: (np.concatenate([e for e, _ in found]), np.concatenate([s for _, s in found]))
+            for kind, found in kinds.items()
+        }
+        for row, kinds in parts.items()
+    }
 
 
 def _medians(group: Group) -> np.ndarray:

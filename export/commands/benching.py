@@ -175,8 +175,7 @@ def _calls(work: _Work, settings: "Settings", nodes: Any, peers: list[str], prep
         work.facts |= facts
     report = _measured(rows, inputs, settings, work.facts)
     benches.write_report(report, work.out_dir, "Side by side")
-    left_out = [f"left out: {k}: {why}" for k, why in work.facts.get("left_out", {}).items()]
-    _show(work, benches.table(report), benches.verdicts(report) + left_out, settings)
+    _show(work, benches.table(report), benches.verdicts(report), settings)
 
 
 def _scenario(work: _Work, settings: "Settings", asked: list["Requests"], peers: list[str]) -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from graphstill.distill import Architecture, build
-from graphstill.export import Row, export
-from graphstill.export.bench import bundle_rows, differences
+from graphstill.export import Report, Row, Settings, export
+from graphstill.export.bench import bundle_rows, differences, verdicts
 from graphstill.export.energy import Meter, counters
 from graphstill.export.exporter import About
+from graphstill.export.harness import Measured
 from graphstill.export.loads import expected_answers, request_inputs, request_rows
 from graphstill.export.peer_files import peer_rows, with_peers
 from graphstill.export.peer_requests import load
@@ -72,6 +73,9 @@ def test_what_a_peer_cannot_do_is_said(tmp_path: Path) -> None:
     found, facts = with_peers(rows, ["pyg-csr"], INPUTS, 1, tmp_path / "peers", lambda _: None)
     assert [row.label for row in found] == ["GAT"]
     assert facts["left_out"] == {"GAT, PyG CSR": "PyG's GATConv takes no CSR adjacency"}
+    rows = [Measured(rows[0], [{"samples": [1.0]}], {})]
+    said = verdicts(Report(rows, Settings(threads=1), {}, facts))
+    assert said == ["left out: GAT, PyG CSR: PyG's GATConv takes no CSR adjacency"]
     with pytest.raises(ValueError, match="no peer 'dgl'; there are pyg, pyg-csr"):
         peer_rows(tmp_path / "GAT", "GAT", ["dgl"], tmp_path)
 
