@@ -9,7 +9,7 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,16 +99,29 @@ class _Values:
         self.model = model
         self.makers = {name: node for node in model.graph.node for name in node.output if name}
         outputs = [value.name for value in model.graph.output]
-        self.readers = Counter([*outputs, *(n for node in model.graph.node for n in node.input)])
+        self.readers = Counter([*outputs, *(n for node in model.graph.node for n in _reads(node))])
         taken = {value.name for value in model.graph.input}
         self.constants = {t.name: t for t in model.graph.initializer if t.name not in taken}
 
+    def is_constant(self, name: str) -> bool:
+        """Return whether a value is a weight, or one that is transposed in every call."""
+        node = self.makers.get(name)
+        if node is not None and node.op_type == "Transpose":
+            return self.is_constant(node.input[0])
+        return name in self.constants
+
     def array(self, name: str) -> Array:
         """Return a constant."""
-        return numpy_helper.to_array(self.constants[name])
+        node = self.makers.get(name)
+        if node is None:
+            return numpy_helper.to_array(self.constants[name])
+        turned = [tuple(a.ints) for a in node.attribute if a.name == "perm"]
+        return np.transpose(self.array(node.input[0]), *turned)
 
     def add(self, value: Array, old: str, what: str) -> str:
         """Add a constant that an old one became, and return its name."""
+        node = self.makers.get(old)
+        old = old if node is None else node.input[0]
         label, number = f"{old or 'constant'}.{what}", 1
         while label in self.constants:
             number += 1
@@ -126,7 +139,7 @@ class _Values:
         """Return whether a node multiplies rows by a constant matrix."""
         if node is None or node.op_type != "Gemm" or _setting(node, "transA", 0):
             return False
-        return node.input[1] in self.constants
+        return self.is_constant(node.input[1])
 
     def weight(self, node: onnx.NodeProto) -> Array:
         """Return what a linear layer multiplies by, [in, out]."""
@@ -207,7 +220,7 @@ def _fold_norms(model: onnx.ModelProto) -> None:
         maker = values.makers[name]
         maker.output[list(maker.output).index(name)] = node.output[0]
         model.graph.node.remove(node)
-    _drop_unread_constants(model)
+    _drop_unread(model)
 
 
 def _merge_linears(model: onnx.ModelProto) -> list[str]:
@@ -232,7 +245,7 @@ def _merge_linears(model: onnx.ModelProto) -> list[str]:
             _set(second, beta=1.0)
         model.graph.node.remove(first)
         done.append(f"{module_of(first)} and {module_of(second)}")
-    _drop_unread_constants(model)
+    _drop_unread(model)
     return done
 
 
@@ -271,6 +284,14 @@ def _swap(
     model.graph.node.remove(linear)
 
 
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield what a node reads, in the graphs that it holds too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _reads(inner)
+
+
 def _given(node: onnx.NodeProto | None, index: int) -> bool:
     return node is not None and index < len(node.input) and node.input[index] != ""
 
@@ -286,8 +307,13 @@ def _set(node: onnx.NodeProto, **settings: float) -> None:
     node.attribute.extend(helper.make_attribute(*item) for item in settings.items())
 
 
-def _drop_unread_constants(model: onnx.ModelProto) -> None:
-    read = {name for node in model.graph.node for name in node.input}
-    read |= {value.name for value in (*model.graph.output, *model.graph.input)}
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Drop weights that nothing reads any more, and what transposed them."""
+    read = {value.name for value in (*model.graph.output, *model.graph.input)}
+    for node in reversed(list(model.graph.node)):
+        if node.op_type == "Transpose" and read.isdisjoint(node.output):
+            model.graph.node.remove(node)
+        else:
+            read |= set(_reads(node))
     for tensor in [t for t in model.graph.initializer if t.name not in read]:
         model.graph.initializer.remove(tensor)

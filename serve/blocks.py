@@ -248,6 +248,20 @@ def padded(feeds: Mapping[str, NDArray[Any]], batch: int | None) -> dict[str, ND
     }
 
 
+def as_graph(graph: Graph | ArrayLike, whole: Mapping[str, ArrayLike]) -> Graph:
+    """Return a graph as it is, or the one that an edge list makes of the nodes that have values.
+
+    Raises:
+        InputError: If nothing says how many nodes there are.
+    """
+    if isinstance(graph, Graph):
+        return graph
+    rows = [len(np.asarray(v)) for name, v in whole.items() if not name.startswith("edge_")]
+    if not rows:
+        raise InputError("with an edge list give what its nodes have, x=x")
+    return Graph.from_edge_index(graph, rows[0])
+
+
 def counted(
     manifest: Manifest, graph: Graph, whole: Mapping[str, ArrayLike]
 ) -> dict[str, NDArray[np.float32]]:

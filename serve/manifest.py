@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import prod
 from typing import Any
 
 from .errors import BundleError
 
 FORMAT = 1
+_LARGEST = 2**31 - 1
 
 DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
 
@@ -253,7 +253,12 @@ def _check_blocks(manifest: Manifest) -> None:
     fanouts = manifest.fanouts
     if not fanouts or any(type(count) is not int or count < 1 for count in fanouts):
         raise BundleError(f"fanouts of blocks must be positive numbers, got {fanouts!r:.60}")
-    slots = sum(prod(fanouts[:level]) for level in range(len(fanouts) + 1))
+    slots = width = 1
+    for count in fanouts:
+        width *= count
+        slots += width
+        if slots > _LARGEST:  # before the numbers grow beyond all measure
+            raise BundleError(f"fanouts {fanouts!r:.60} make trees of more than {_LARGEST:,} slots")
     for spec in manifest.inputs:
         if spec.shape[1:2] != (slots,):
             raise BundleError(

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from . import native as native_library
-from .blocks import answers, block_inputs
+from .blocks import answers, as_graph, block_inputs
 from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError
 from .features import quantise_features
@@ -109,9 +109,7 @@ class Session:
         Raises:
             InputError: See `serve.block_inputs`.
         """
-        if not isinstance(graph, Graph):
-            graph = self.prepare(graph, len(np.asarray(whole.get("x", ()))))
-        return block_inputs(self.bundle.manifest, graph, seeds, whole, seed=seed)
+        return block_inputs(self.bundle.manifest, as_graph(graph, whole), seeds, whole, seed=seed)
 
     def answer(
         self,
@@ -127,9 +125,8 @@ class Session:
         Arguments are those of `blocks`; batch is the number of seeds in one call, where the model
         leaves that free.
         """
-        if not isinstance(graph, Graph):
-            graph = self.prepare(graph, len(np.asarray(whole.get("x", ()))))
-        return answers(self, self.bundle.manifest, graph, seeds, whole, seed=seed, batch=batch)
+        graph, manifest = as_graph(graph, whole), self.bundle.manifest
+        return answers(self, manifest, graph, seeds, whole, seed=seed, batch=batch)
 
     @property
     def takes_int8(self) -> bool:

@@ -61,7 +61,7 @@ def _invariances(
     some = np.arange(5)
     alone = [_answers(session, {n: v[[i]] for n, v in feeds.items()}) for i in some]
     yield "seeds one by one", _joined(alone), [value[some] for value in expected]
-    order = rng.integers(0, len(feeds["x"]), 40)
+    order = rng.integers(0, len(feeds["edge_count"]), 40)
     mixed = {name: value[order] for name, value in feeds.items()}
     yield "seeds mixed and repeated", _answers(session, mixed), [v[order] for v in expected]
     yield "anything in empty slots", _answers(session, _filled(session, feeds, rng)), expected

@@ -42,6 +42,7 @@ class Levels:
         self._local = set(_depending(model))
         self._ends = dict(_ends(model))
         self._made: dict[tuple[str, int], str] = {}
+        self._kept = set[str]()
 
     def maker(self, name: str) -> onnx.NodeProto:
         """Return the node that made a value in the model over all nodes."""
@@ -69,7 +70,7 @@ class Levels:
     def value(self, name: str, level: int) -> str:
         """Return what a value is for the nodes of a level; weights are the same for all."""
         if name not in self._local:
-            return name
+            return self._weight(name)
         if (name, level) not in self._made:
             self._make(name, level)
         return self._made[name, level]
@@ -78,8 +79,18 @@ class Levels:
         """Return the same, or the one number [1] that was expanded to all nodes."""
         node = self._makers.get(name)
         if node is not None and node.op_type == "Expand" and node.input[0] not in self._local:
-            return node.input[0]
+            return self._weight(node.input[0])
         return self.value(name, level)
+
+    def _weight(self, name: str) -> str:
+        """Return a weight, or what is computed from weights alone, which is kept as it is."""
+        node = self._makers.get(name)
+        if node is not None and name not in self._kept:
+            self._kept |= set(node.output)
+            for read in filter(None, node.input):
+                self._weight(read)
+            self.emit.nodes.append(node)
+        return name
 
     def _make(self, name: str, level: int) -> None:
         if name in self._given:

@@ -32,7 +32,7 @@ def sum_of_relations(levels: "Levels", node: onnx.NodeProto, level: int) -> str:
     for name, average in zip(split.output, averages, strict=True):
         levels.given(name, level, average)
     parts = [levels.value(name, level) for name in joined.input]
-    bias = [node.input[7]] if len(node.input) > 7 and node.input[7] else []
+    bias = [levels.value(node.input[7], level)] if len(node.input) > 7 and node.input[7] else []
     return levels.emit.total([*parts, *bias])
 
 

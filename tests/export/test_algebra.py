@@ -70,11 +70,20 @@ def exported(module: nn.Module, path: Path, **settings: Any) -> tuple[Bundle, Co
         Normed(pyg.GCNConv(12, 5), 5),
         Normed(pyg.GCNConv(12, 5, bias=False), 5),
         Normed(pyg.SAGEConv(12, 20), 20),
+        Normed(pyg.SAGEConv(12, 800), 800),
         Normed(pyg.SAGEConv(12, 5), 5),
         Skipped(pyg.SAGEConv(12, 5, aggr="max"), 5),
         Skipped(pyg.GCNConv(12, 20), 20),
     ],
-    ids=["narrow", "no bias", "wide root", "narrow root", "max and skip", "wide and skip"],
+    ids=[
+        "narrow",
+        "no bias",
+        "wide root",
+        "weights that torch does not fold",
+        "narrow root",
+        "max and skip",
+        "wide and skip",
+    ],
 )
 def test_a_norm_goes_into_weights(module: nn.Module, tmp_path: Path) -> None:
     bundle, kinds = exported(module, tmp_path / "b")

@@ -83,6 +83,7 @@ MODELS: dict[str, tuple[torch.nn.Module, dict[str, Tensor]]] = {
     "GCN": (pyg.GCN(6, 8, 2, 3), {}),
     "GCN, weighted": (pyg.GCN(6, 8, 2, 3), WEIGHT),
     "SAGE": (pyg.GraphSAGE(6, 8, 2, 3, jk="cat", norm="batch_norm"), {}),
+    "SAGE, wide": (pyg.GraphSAGE(6, 100, 2, 110), {}),
     "SAGE max": (pyg.GraphSAGE(6, 8, 2, 3, aggr="max"), {}),
     "SAGE min, pooling": (pyg.GraphSAGE(6, 8, 2, 3, aggr="min", project=True), {}),
     "SAGE sum": (pyg.GraphSAGE(6, 8, 2, 3, aggr="add", normalize=True), {}),

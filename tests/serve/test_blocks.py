@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from graphstill.serve import BundleError, FileEntry, Graph, InputError, Manifest, TensorSpec
-from graphstill.serve.blocks import block_inputs, sample_blocks
+from graphstill.serve.blocks import as_graph, block_inputs, sample_blocks
 
 
 def graph(num_nodes: int = 50, num_edges: int = 400, seed: int = 0) -> tuple[Graph, np.ndarray]:
@@ -115,13 +115,23 @@ def test_what_is_refused(seeds: list, given: dict, message: str) -> None:
         block_inputs(manifest(), graph()[0], seeds, given)
 
 
+def test_an_edge_list_needs_to_know_its_nodes() -> None:
+    _, edges = graph()
+    x = np.zeros((60, 2))
+    assert as_graph(edges, {"edge_weight": np.zeros(400), "x": x}).num_nodes == 60
+    with pytest.raises(InputError, match="give what its nodes have"):
+        as_graph(edges, {"edge_weight": np.zeros(400)})
+
+
 def test_other_models_take_no_blocks() -> None:
     other = replace(manifest(), graph="none", lowering="fused", fanouts=None)
     with pytest.raises(InputError, match="takes its graph as none, not as blocks"):
         block_inputs(other, graph()[0], [0], {"x": np.zeros((50, 2))})
 
 
-@pytest.mark.parametrize("fanouts", [None, [], [0], [1.5], [True], ["3"], [4], [3, 1], {"a": 1}])
+@pytest.mark.parametrize(
+    "fanouts", [None, [], [0], [1.5], [True], ["3"], [4], [3, 1], {"a": 1}, [9] * 999]
+)
 def test_a_manifest_whose_trees_are_none(fanouts: object) -> None:
     with pytest.raises(BundleError, match=r"fanouts|slots"):
         manifest(fanouts=fanouts)
