@@ -23,6 +23,7 @@ from graphstill.export import (
 )
 from graphstill.export.formats import target
 from graphstill.export.formats.program import operators_of, traced
+from graphstill.kernels.aot import with_twins
 from graphstill.serve import Bundle, BundleError, InputError, ProviderError, Session
 
 WIDTH, CLASSES = 8, 3
@@ -76,6 +77,20 @@ def test_a_program_sorts_once_or_never_and_computes_the_same(
     }
     answer = program.module()(*given[form], torch.ones(0))[0]
     torch.testing.assert_close(answer, network()(x, edge_index))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own, about itself
+@pytest.mark.parametrize("form", ["edge_index", "csr"])
+def test_on_a_gpu_nothing_but_triton_kernels_is_left(
+    onnx_bundles: dict[str, Bundle], form: str
+) -> None:
+    pytest.importorskip("triton", reason="needs triton")
+    with torch.no_grad():
+        program = with_twins(traced(network(), EXAMPLE, onnx_bundles[form].manifest, "cpu"))
+    names = [str(node.target).split(".")[1] for node in operators_of(program.graph)]
+    assert names == ["spmm_triton", "spmm_triton"]
+    bounds = {str(bound) for bound in program.range_constraints.values()}
+    assert bounds <= {"VR[0, int_oo]", "VR[1, int_oo]"}  # degrees may be given, and need not
 
 
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
