@@ -115,6 +115,7 @@ def test_a_device_that_is_not_there_is_named(
         ({"torch": "2.11.0"}, BundleError, "compiled with torch 2.11.0, this is torch"),
         ({"machine": "riscv64"}, BundleError, "processor .riscv64. that this one is not"),
         ({"instructions": ["avx9000"]}, BundleError, "lacks avx9000"),
+        ({"instructions": 5}, BundleError, "does not say what processor"),
         ({"format": "other"}, BundleError, "no package of AOTInductor"),
         ({"device": "cuda"}, ProviderError, "torch sees none here"),
     ],
@@ -137,6 +138,11 @@ def test_a_changed_package_is_refused(package: Bundle) -> None:
     (package.path / "model.pt2").write_bytes(b"NO package")
     with pytest.raises(BundleError, match="SHA-256 differs"):
         open_session(package.path)
+
+
+def test_what_is_no_package_is_refused(package: Bundle) -> None:
+    with pytest.raises(BundleError, match="torch cannot load"):
+        open_session(package)
 
 
 def test_a_manifest_needs_the_file_of_its_target(package: Bundle) -> None:
