@@ -259,8 +259,10 @@ class Session:
 
 def _explained(error: Exception) -> Exception:
     """Return what an operator of ours says about its inputs as an InputError."""
-    _, found, said = str(error).partition("Status Message: graphstill.")
-    return InputError(said.partition(": ")[2]) if found else error
+    status, found, said = str(error).partition("Status Message: graphstill.")
+    # what else may fail, such as a GPU's driver, is no fault of the inputs
+    about_inputs = found and "INVALID_ARGUMENT" in status
+    return InputError(said.partition(": ")[2]) if about_inputs else error
 
 
 def _usable_processors() -> int:

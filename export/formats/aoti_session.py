@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...kernels import native
-from ...serve import Bundle, Session
+from ...serve import Bundle, BundleError, Session
 from .target import check
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -29,8 +29,8 @@ class PackageSession(Session):
         validate: Whether to refuse NaN and infinite inputs, at the price of reading them once.
 
     Raises:
-        BundleError: If the bundle is damaged, or its package was made for another torch or
-            processor.
+        BundleError: If the bundle is damaged, its package was made for another torch or processor,
+            or it is none.
         ProviderError: If it is for a CUDA device and there is none.
     """
 
@@ -48,8 +48,11 @@ class PackageSession(Session):
         self.threads = threads or torch.get_num_threads()
         self.native_operators = self.device == "cpu" and not native.problem()
         self._validate = validate
-        package = io.BytesIO(self.bundle.read(self.bundle.manifest.model))
-        self._package = torch._inductor.aoti_load_package(package)
+        package = self.bundle.read(self.bundle.manifest.model)
+        try:
+            self._package = torch._inductor.aoti_load_package(io.BytesIO(package))
+        except RuntimeError as error:
+            raise BundleError(f"torch cannot load {self.bundle.path}: {error}") from error
 
     def _run(self, feeds: dict[str, Array]) -> list[Array]:
         torch.set_num_threads(self.threads)

@@ -4,9 +4,9 @@
 
 Needs Triton and a C++ compiler, and neither a GPU nor CUDA's toolkit: Triton brings its own
 assembler, and the library finds CUDA's driver when it first launches a kernel. A kernel is for one
-set of widths and operands, so a library is built for a bundle and holds what its nodes need.
-Those are `spmm`, `extremum` and `gat`; other nodes run the CPU's operators, which lie beside the
-library and are registered with it.
+set of widths and operands, so a library is built for a bundle and holds what its nodes need. There
+are kernels for sums, maxima and attention (`spmm`, `extremum`, `gat`, `gatv2`, `dot_attention`);
+other nodes run the CPU's operators, which lie beside the library and are registered with it.
 
     Session(bundle, native="OUT/libgraphstill_cuda.so", providers=["CUDAExecutionProvider", …])
 
@@ -61,9 +61,7 @@ def build(
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     needed = variants(onnx.load_from_string(bundle.read_model()))
     if not needed:
-        raise ExportError(
-            f"{bundle.path} has no node of spmm, extremum or gat; only those have kernels"
-        )
+        raise ExportError(f"{bundle.path} has no node of an operator that has a kernel")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

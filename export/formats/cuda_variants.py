@@ -15,7 +15,7 @@ class Variant:
     """What nodes need a kernel for.
 
     Attributes:
-        operator: "spmm", "extremum" or "gat".
+        operator: Its name.
         key: See `kernels.gpu.ahead`.
     """
 
@@ -31,6 +31,7 @@ def variants(model: onnx.ModelProto) -> list[Variant]:
     """
     values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
     widths = {value.name: _width(value) for value in values}
+    widths |= {t.name: t.dims[1] for t in model.graph.initializer if len(t.dims) == 2}
     found = {Variant(n.op_type, _KEYS[n.op_type](n, widths)) for n in ours(model, *_KEYS)}
     return sorted(found, key=lambda variant: (variant.operator, variant.key))
 
@@ -52,8 +53,26 @@ def _gat(node: onnx.NodeProto, widths: Mapping[str, int]) -> tuple[int, int, int
     return heads, width // heads, bool(_attribute(node, "add_self_loops")), _has(node, 5)
 
 
+def _gatv2(node: onnx.NodeProto, widths: Mapping[str, int]) -> tuple[int, int, int, int]:
+    channels = _width_of(node, widths, node.input[4])
+    width = _width_of(node, widths, node.output[0], node.input[2])
+    return width // channels, channels, bool(_attribute(node, "add_self_loops")), _has(node, 5)
+
+
+def _dot_attention(node: onnx.NodeProto, widths: Mapping[str, int]) -> tuple[int, int, int, int]:
+    heads = _attribute(node, "heads")
+    assert isinstance(heads, int)
+    return heads, _width_of(node, widths, node.output[0], node.input[2]) // heads, 0, 0
+
+
 _Key = Callable[[onnx.NodeProto, Mapping[str, int]], tuple[int, int, int, int]]
-_KEYS: dict[str, _Key] = {"spmm": _spmm, "extremum": _extremum, "gat": _gat}
+_KEYS: dict[str, _Key] = {
+    "spmm": _spmm,
+    "extremum": _extremum,
+    "gat": _gat,
+    "gatv2": _gatv2,
+    "dot_attention": _dot_attention,
+}
 
 
 def _width(value: onnx.ValueInfoProto) -> int:

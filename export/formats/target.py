@@ -50,7 +50,10 @@ def check(manifest: Manifest) -> str:
             f"the package was compiled with torch {target.get('torch')}, this is torch "
             f"{_torch_version()}; install that one, or export again"
         )
-    missing = set(target.get("instructions", [])) - set(instructions())
+    needed = target.get("instructions")
+    if not isinstance(needed, list):
+        raise BundleError(f"the manifest does not say what processor {manifest.model} is for")
+    missing = set(map(str, needed)) - set(instructions())
     if target.get("machine") != platform.machine() or missing:
         lacks = f"lacks {', '.join(sorted(missing))}" if missing else f"is {platform.machine()}"
         raise BundleError(

@@ -2,9 +2,10 @@
 
 What a kernel is compiled for is a key of four integers, the same in C++ (serve/native/cuda):
 
-    spmm       width F; bits of the OPERANDS that there are; whether a mean; 0
-    extremum   width F; whether weighted; whether a maximum; 0
-    gat        heads H; channels C of a head; whether with self loops; whether with a bias
+    spmm            width F; bits of the OPERANDS that there are; whether a mean; 0
+    extremum        width F; whether weighted; whether a maximum; 0
+    gat, gatv2      heads H; channels C of a head; whether with self loops; whether with a bias
+    dot_attention   heads H; channels C of a head; 0; 0
 
 Numbers are float32, and tiles those of the closed form. Triton adds pointers of its own behind a
 kernel's arguments: room for the kernel's and for a profiler's needs, null where there are none. How
@@ -21,8 +22,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
+from .dot_attention import _attention_kernel
 from .extremum import _extremum_kernel
 from .gat import _gat_kernel
+from .gatv2 import _gatv2_kernel
 from .hubs import CHUNK, REGISTERS
 from .spmm import _spmm_kernel
 from .tiles import closed_form
@@ -34,6 +37,8 @@ _KERNELS: dict[str, Any] = {
     "spmm": _spmm_kernel,
     "extremum": _extremum_kernel,
     "gat": _gat_kernel,
+    "gatv2": _gatv2_kernel,
+    "dot_attention": _attention_kernel,
 }
 _TYPES = {"rowptr_ptr": "*i64", "col_ptr": "*i32", "num_rows": "i64", "num_edges": "i64"}
 
@@ -67,7 +72,7 @@ def compile_ahead(operator: str, key: Key, *, hubs: bool, capability: int) -> Cu
     """Compile an operator's kernel.
 
     Args:
-        operator: "spmm", "extremum" or "gat".
+        operator: One of those above.
         key: What for; see above.
         hubs: Whether it walks the parts of hubs, or the rows.
         capability: Compute capability of the GPU, 90 for 9.0.
@@ -81,10 +86,10 @@ def compile_ahead(operator: str, key: Key, *, hubs: bool, capability: int) -> Cu
             "kernels run in Triton's interpreter here (TRITON_INTERPRET), which compiles none; "
             "unset it before Python starts"
         )
-    width = key[1] if operator == "gat" else key[0]
-    tile = closed_form(operator, width)
+    by_head = operator not in ("spmm", "extremum")
+    tile = closed_form(operator, key[1] if by_head else key[0])
     constants = {"HUBS": hubs, "CHUNK": CHUNK, "BLOCK_E": tile.block_e}
-    constants["BLOCK_C" if operator == "gat" else "BLOCK_F"] = tile.block_f
+    constants["BLOCK_C" if by_head else "BLOCK_F"] = tile.block_f
     constants |= _constants(operator, key)
     return _compiled(kernel, constants, tile.num_warps, capability)
 
@@ -92,8 +97,10 @@ def compile_ahead(operator: str, key: Key, *, hubs: bool, capability: int) -> Cu
 def _constants(operator: str, key: Key) -> dict[str, Any]:
     """Return the constants that a key stands for."""
     a, b, c, d = key
-    if operator == "gat":
+    if operator in ("gat", "gatv2"):
         return {"H": a, "C": b, "LOOPS": bool(c), "HAS_BIAS": bool(d)}
+    if operator == "dot_attention":
+        return {"H": a, "C": b}
     if operator == "extremum":
         return {"F": a, "HAS_WEIGHT": bool(b), "MAX": bool(c)}
     given = {f"HAS_{name.upper()}": bool(b >> i & 1) for i, name in enumerate(OPERANDS)}

@@ -3,7 +3,7 @@
     python tests/export/cuda_launches.py BUNDLE LIBRARY NODES EDGES
 
 Must run without Triton's interpreter; see tests/kernels/cubins.py. The bundle has one node of
-spmm, extremum or gat.
+an operator that has a kernel.
 """
 
 import dataclasses
@@ -83,7 +83,27 @@ def gat(key: Key, nodes: int, edges: int) -> None:
     gpu.gat(*graph(nodes, edges), x, alpha, alpha, bias, 0.2, True)
 
 
-CALLS: dict[str, Callable[[Key, int, int], None]] = {"spmm": spmm, "extremum": extremum, "gat": gat}
+def gatv2(key: Key, nodes: int, edges: int) -> None:
+    """Launch GATv2's attention with self loops and a bias."""
+    heads, channels, *_ = key
+    x, att = torch.ones(nodes, heads * channels), torch.ones(heads, channels)
+    gpu.gatv2(*graph(nodes, edges), x, x, att, x[0], 0.2, True)
+
+
+def dot_attention(key: Key, nodes: int, edges: int) -> None:
+    """Launch a transformer's attention."""
+    heads, channels, *_ = key
+    x = torch.ones(nodes, heads * channels)
+    gpu.dot_attention(*graph(nodes, edges), x, x, x, heads)
+
+
+CALLS: dict[str, Callable[[Key, int, int], None]] = {
+    "spmm": spmm,
+    "extremum": extremum,
+    "gat": gat,
+    "gatv2": gatv2,
+    "dot_attention": dot_attention,
+}
 
 
 def graph(nodes: int, edges: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,6 +23,7 @@ from graphstill.export import (
 )
 from graphstill.export.formats import target
 from graphstill.export.formats.program import operators_of, traced
+from graphstill.kernels.aot import with_twins
 from graphstill.serve import Bundle, BundleError, InputError, ProviderError, Session
 
 WIDTH, CLASSES = 8, 3
@@ -78,6 +79,20 @@ def test_a_program_sorts_once_or_never_and_computes_the_same(
     torch.testing.assert_close(answer, network()(x, edge_index))
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own, about itself
+@pytest.mark.parametrize("form", ["edge_index", "csr"])
+def test_on_a_gpu_nothing_but_triton_kernels_is_left(
+    onnx_bundles: dict[str, Bundle], form: str
+) -> None:
+    pytest.importorskip("triton", reason="needs triton")
+    with torch.no_grad():
+        program = with_twins(traced(network(), EXAMPLE, onnx_bundles[form].manifest, "cpu"))
+    names = [str(node.target).split(".")[1] for node in operators_of(program.graph)]
+    assert names == ["spmm_triton", "spmm_triton"]
+    bounds = {str(bound) for bound in program.range_constraints.values()}
+    assert bounds <= {"VR[0, int_oo]", "VR[1, int_oo]"}  # degrees may be given, and need not
+
+
 def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ExportError, match=r"needs a C\+\+ compiler.*no-such-compiler"):
@@ -100,6 +115,7 @@ def test_a_device_that_is_not_there_is_named(
         ({"torch": "2.11.0"}, BundleError, "compiled with torch 2.11.0, this is torch"),
         ({"machine": "riscv64"}, BundleError, "processor .riscv64. that this one is not"),
         ({"instructions": ["avx9000"]}, BundleError, "lacks avx9000"),
+        ({"instructions": 5}, BundleError, "does not say what processor"),
         ({"format": "other"}, BundleError, "no package of AOTInductor"),
         ({"device": "cuda"}, ProviderError, "torch sees none here"),
     ],
@@ -122,6 +138,11 @@ def test_a_changed_package_is_refused(package: Bundle) -> None:
     (package.path / "model.pt2").write_bytes(b"NO package")
     with pytest.raises(BundleError, match="SHA-256 differs"):
         open_session(package.path)
+
+
+def test_what_is_no_package_is_refused(package: Bundle) -> None:
+    with pytest.raises(BundleError, match="torch cannot load"):
+        open_session(package)
 
 
 def test_a_manifest_needs_the_file_of_its_target(package: Bundle) -> None:

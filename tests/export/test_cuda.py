@@ -36,6 +36,8 @@ MODULES: dict[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = {
     "spmm": (lambda: pyg.GCN(WIDTH, WIDTH, 1, 130), (130, 0b11110, 0, 0)),
     "extremum": (lambda: pyg.GraphSAGE(WIDTH, WIDTH, 1, 30, aggr="max"), (WIDTH, 0, 1, 0)),
     "gat": (lambda: pyg.GATConv(WIDTH, 12, heads=3), (3, 12, 1, 1)),
+    "gatv2": (lambda: pyg.GATv2Conv(WIDTH, 12, heads=3), (3, 12, 1, 1)),
+    "dot_attention": (lambda: pyg.TransformerConv(WIDTH, 12, heads=3), (3, 12, 0, 0)),
 }
 
 DRIVER = """
@@ -131,7 +133,7 @@ def graph() -> tuple[np.ndarray, np.ndarray]:
 def test_variants_are_what_the_nodes_need(bundles: dict[str, Bundle], name: str) -> None:
     model = onnx.load_from_string(bundles[name].read_model())
     assert variants(model) == [Variant(name, MODULES[name][1])]
-    del model.graph.value_info[:]
+    del model.graph.value_info[:], model.graph.initializer[:]
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.ClearField("dim")
     with pytest.raises(ExportError, match="does not say how wide"):
@@ -142,7 +144,7 @@ def test_what_cannot_be_built_is_named(bundles: dict[str, Bundle], tmp_path: Pat
     with pytest.raises(ExportError, match="TRITON_INTERPRET"):
         cuda.build(tmp_path / "l.so", bundles["gat"])
     mlp = export(pyg.MLP([4, 2], norm=None).eval(), (torch.randn(3, 4),), tmp_path / "mlp")
-    with pytest.raises(ExportError, match="no node of spmm"):
+    with pytest.raises(ExportError, match="no node of an operator"):
         cuda.build(tmp_path / "l.so", mlp)
     assert not (tmp_path / "l.so").exists()
 
@@ -160,11 +162,15 @@ def test_a_session_on_the_cpu_runs_the_operators_of_the_cpu(
         np.testing.assert_array_equal(session(x=x, edge_index=edges)["logits"], expected)
     with pytest.raises(ValueError, match="no library of operators"):
         Session(bundles["gat"], native=tmp_path / "none.so")
+    (tmp_path / "empty.so").write_bytes(b"")
+    with pytest.raises(ValueError, match="is no library of operators"):
+        Session(bundles["gat"], native=tmp_path / "empty.so")
 
 
 @no_driver
 @pytest.mark.parametrize(
-    "name", ["spmm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("extremum", "gat"))]
+    "name",
+    [name if name == "spmm" else pytest.param(name, marks=pytest.mark.slow) for name in MODULES],
 )
 def test_the_library_launches_what_triton_launches(
     bundles: dict[str, Bundle], name: str, driver: ctypes.CDLL, tmp_path: Path
@@ -209,8 +215,11 @@ def test_the_library_launches_what_triton_launches(
     hook = HOOK(launch)
     driver.set_hook(hook)
     before = driver.in_use()
-    answer = Session(bundle, native=library, threads=1)(x=x, edge_index=edges)["logits"]
-    assert not problems
+    session = Session(bundle, native=library, threads=1)
+    try:
+        answer = session(x=x, edge_index=edges)["logits"]
+    finally:
+        assert not problems
     assert len(calls) == 2
     assert driver.in_use() == before
     np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-4)
@@ -228,7 +237,7 @@ def agree(launch: dict[str, Any], kernel: dict[str, Any]) -> None:
     assert launch["maxnreg"] is None
     assert kernel["hidden"] == 2
     types = {"torch.int64": "*i64", "torch.int32": "*i32", "torch.float32": "*fp32"}
-    scalars = {"num_rows": "i64", "num_edges": "i64", "slope": "fp32"}
+    scalars = {"num_rows": "i64", "num_edges": "i64", "slope": "fp32", "scale": "fp32"}
     tensors = {name: types[kind] for name, kind in launch["types"].items()}
     assert dict(zip(kernel["arguments"], kernel["types"], strict=True)) == tensors | {
         name: kind for name, kind in scalars.items() if name in kernel["arguments"]
@@ -264,17 +273,53 @@ def extremum(m: dict[str, np.ndarray], given: dict[str, int]) -> None:
 
 
 def gat(m: dict[str, np.ndarray], given: dict[str, int]) -> None:
-    slope = np.array([given["slope"] & 0xFFFFFFFF], np.uint32).view(np.float32)[0]
-    heads = m["src_ptr"].shape[1]
-    for name in ("sums_ptr", "stats_ptr", "lse_ptr"):
-        m[name][:] = 0
+    slope = real(given["slope"])
     for row, sources in enumerate(rows_of(m)):
         seen = np.append(sources[sources != row], row)
         raw = m["src_ptr"][seen] + m["dst_ptr"][row]
-        score = np.exp(np.where(raw > 0, raw, raw * slope))
-        part = score / score.sum(axis=0)
-        values = m["x_ptr"][seen].reshape(len(seen), heads, -1)
-        m["out_ptr"][row] = (part[:, :, None] * values).sum(axis=0).reshape(-1) + m["bias_ptr"]
+        score = np.where(raw > 0, raw, raw * slope)
+        m["out_ptr"][row] = attended(m, score, m["x_ptr"][seen]) + m["bias_ptr"]
 
 
-COMPUTE = {"spmm": spmm, "extremum": extremum, "gat": gat}
+def gatv2(m: dict[str, np.ndarray], given: dict[str, int]) -> None:
+    slope = real(given["slope"])
+    for row, sources in enumerate(rows_of(m)):
+        seen = np.append(sources[sources != row], row)
+        raw = by_head(m, m["xl_ptr"][seen] + m["xr_ptr"][row])
+        score = (np.where(raw > 0, raw, raw * slope) * m["att_ptr"]).sum(axis=-1)
+        m["out_ptr"][row] = attended(m, score, m["xl_ptr"][seen]) + m["bias_ptr"]
+
+
+def dot_attention(m: dict[str, np.ndarray], given: dict[str, int]) -> None:
+    scale = real(given["scale"])
+    m["out_ptr"][:] = 0.0
+    for row, seen in enumerate(rows_of(m)):
+        if seen.size:
+            score = by_head(m, m["query_ptr"][row] * m["key_ptr"][seen]).sum(axis=-1) * scale
+            m["out_ptr"][row] = attended(m, score, m["value_ptr"][seen])
+
+
+def real(word: int) -> np.float32:
+    """Return the float in the lower half of a word."""
+    return np.array([word & 0xFFFFFFFF], np.uint32).view(np.float32)[0]
+
+
+def by_head(m: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), m["lse_ptr"].shape[1], -1)
+
+
+def attended(m: dict[str, np.ndarray], score: np.ndarray, values: np.ndarray) -> np.ndarray:
+    for name in ("sums_ptr", "stats_ptr", "lse_ptr"):
+        m[name][:] = 0  # as large as Triton's own
+    part = np.exp(score - score.max(axis=0))
+    part /= part.sum(axis=0)
+    return (part[:, :, None] * by_head(m, values)).sum(axis=0).reshape(-1)
+
+
+COMPUTE = {
+    "spmm": spmm,
+    "extremum": extremum,
+    "gat": gat,
+    "gatv2": gatv2,
+    "dot_attention": dot_attention,
+}

@@ -14,6 +14,12 @@
 #ifdef GRAPHSTILL_CUDA_GAT
 #include "gat.h"
 #endif
+#ifdef GRAPHSTILL_CUDA_GATV2
+#include "gatv2.h"
+#endif
+#ifdef GRAPHSTILL_CUDA_DOT_ATTENTION
+#include "dot_attention.h"
+#endif
 
 #ifndef GRAPHSTILL_PROVIDER  // a test has another one
 #define GRAPHSTILL_PROVIDER "CUDAExecutionProvider"
@@ -63,6 +69,12 @@ void add_domain(OrtSessionOptions* options, const OrtApi* api) {
 #endif
 #ifdef GRAPHSTILL_CUDA_GAT
     add<GatCuda>(api, created);
+#endif
+#ifdef GRAPHSTILL_CUDA_GATV2
+    add<Gatv2Cuda>(api, created);
+#endif
+#ifdef GRAPHSTILL_CUDA_DOT_ATTENTION
+    add<DotAttentionCuda>(api, created);
 #endif
     return created;
   }();
