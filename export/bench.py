@@ -99,12 +99,12 @@ def differences(
         load = getattr(importlib.import_module(module), function)
         try:
             answer = load(inputs, threads, **row.arguments)()
+            answer = np.asarray(next(iter(answer.values())) if isinstance(answer, dict) else answer)
         except Exception as error:
             if wanted is None:
                 raise
             yield row.label, " ".join(str(error).split())[:300]
             continue
-        answer = np.asarray(next(iter(answer.values())) if isinstance(answer, dict) else answer)
         wanted = answer if wanted is None else wanted
         if answer.shape != wanted.shape:
             yield row.label, f"answers {list(answer.shape)}, not {list(wanted.shape)}"

@@ -97,7 +97,7 @@ def check_answers(
     Args:
         report: Of a scenario, as `measure` returned it.
         inputs: The inputs it was measured with.
-        labels: Class of each node.
+        labels: Class of each node; negative where it does not count.
 
     Returns:
         By label: how many answers were looked at, their largest error relative to the largest
@@ -127,11 +127,10 @@ def _check(
     }
     if labels is not None and pairs:
         seeds = seeds_of(inputs)
-        right = [
-            got.argmax(-1) == labels[seeds[request]]
-            for (request, _), (got, _) in zip(row.answers, pairs, strict=True)
-        ]
-        found["accuracy"] = float(np.mean(np.concatenate(right)))
+        truth = np.concatenate([labels[seeds[request]] for request, _ in row.answers])
+        chosen = np.concatenate([got.argmax(-1) for got, _ in pairs])
+        if (truth >= 0).any():
+            found["accuracy"] = float((chosen == truth)[truth >= 0].mean())
     return found
 
 

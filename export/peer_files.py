@@ -47,7 +47,7 @@ def peer_rows(
     for name in peers:
         named = f"{label}, {PEERS[name]}"
         try:
-            made = folder / f"{path.name}-{name}"
+            made = folder / f"{label.replace('/', '_')}-{name}"
             rows.append(Row(named, *_loaded_by(name, path, made)))
         except (ExportError, ValueError):
             raise

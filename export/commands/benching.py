@@ -1,6 +1,7 @@
 """bench: bundles side by side, and reports against each other."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,9 +116,9 @@ def bench(
             return _calls(work, measured, nodes, beside, prepared)
         neighbours = _numbers("--num-neighbors", num_neighbors)
         asked = [
-            Requests(requests, nodes, kind, neighbours)
+            Requests(requests, count, kind, neighbours)
             for kind in popularity.split(",")
-            for nodes in _numbers("--nodes-per-request", nodes_per_request) or []
+            for count in _numbers("--nodes-per-request", nodes_per_request) or []
         ]
         slo = None if slo_ms is None else slo_ms / 1e3
         loaded = replace(
@@ -125,6 +126,7 @@ def bench(
             timeout_seconds=3600.0,  # a search is many tests
             scenario=Scenario(scenario, slo, percentile, batch),
         )
+        work.count_only(nodes)
         _scenario(work, loaded, asked, beside)
 
 
@@ -146,6 +148,15 @@ class _Work:
 
         first = Bundle.load(self.bundles[0])
         self.inputs = benches.random_inputs(first, num_nodes, num_edges)
+
+    def count_only(self, nodes: Any) -> None:
+        """Let labels of other nodes than these not count: models were trained on some."""
+        import numpy as np
+
+        if self.labels is not None and nodes is not None:
+            counted = np.full_like(self.labels, -1)
+            counted[nodes] = self.labels[nodes]
+            self.labels = counted
 
     def flat_inputs(self) -> dict[str, Any]:
         """Return inputs by their names in the first bundle's file; say which operators run."""
@@ -243,7 +254,7 @@ def _compare(old: Path, new: Path, tolerance: float, as_json: bool) -> None:
     changes, left_out = compare(*reports), only_in_one(*reports)
     worse = [change.label for change in changes if change.is_regression(tolerance)]
     if as_json:
-        rows = [{**asdict(change), "verdict": change.verdict} for change in changes]
+        rows = [{**_finite(asdict(change)), "verdict": change.verdict} for change in changes]
         print(json.dumps({"rows": rows, "not_compared": left_out, "regressions": worse}, indent=2))
     else:
         header = ["", "old ms", "new ms", "new / old", "95 % interval", "verdict"]
@@ -266,3 +277,8 @@ def _compare(old: Path, new: Path, tolerance: float, as_json: bool) -> None:
             out.print(said, highlight=False, soft_wrap=True)
     if worse:
         raise typer.Exit(1)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values with None for the infinite, which JSON does not know."""
+    return {k: None if v in (math.inf, -math.inf) else v for k, v in values.items()}

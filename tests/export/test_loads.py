@@ -150,6 +150,10 @@ def test_a_wrong_answer_is_noticed(bundles: dict[str, Path], inputs: dict[str, n
         "agreement": 1.0,
         "accuracy": 1.0,
     }
+    counted = np.full_like(labels, -1)
+    assert "accuracy" not in check_answers(report_of(path, right), given, counted)["row"]
+    counted[given["seeds"][0, 0]] = labels[given["seeds"][0, 0]] + 1
+    assert check_answers(report_of(path, right[:1]), given, counted)["row"]["accuracy"] == 0.0
     swapped = [right[0], (1, right[1][1])]  # another request's answer
     found = check_answers(report_of(path, swapped), given, labels)["row"]
     assert not found["ok"]
