@@ -6,7 +6,8 @@ from .errors import BundleError, InputError, ProviderError, ServeError
 from .features import quantise_features
 from .graph import Graph, in_degree
 from .manifest import FileEntry, Manifest, TensorSpec
-from .session import NativeLibraryWarning, Session
+from .runtime import NativeLibraryWarning
+from .session import Session
 
 __all__ = [
     "Blocks",

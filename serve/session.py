@@ -1,31 +1,22 @@
 """Session: a bundle made callable."""
 
-import importlib.metadata
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from . import native as native_library
 from .blocks import answers, as_graph, block_inputs
 from .bundle import Bundle
-from .errors import BundleError, InputError, ProviderError
+from .errors import InputError
 from .features import quantise_features
 from .graph import Graph, check_csr, check_ids, in_degree
 from .inputs import check_finite, check_range, entries, fit, num_nodes_of, with_graph
 from .manifest import TensorSpec
+from .runtime import CPU, options_for, register, register_installed, start, usable_processors
 
-CPU = "CPUExecutionProvider"
 Array = NDArray[Any]
-
-
-class NativeLibraryWarning(UserWarning):
-    """The C++ operators are missing and the slower portable bodies run."""
 
 
 class Session:
@@ -64,14 +55,14 @@ class Session:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
-        self.threads = threads or _usable_processors()
+        self.threads = threads or usable_processors()
         self._validate = validate
-        options = _options(self.threads)
+        options = options_for(self.threads)
         if isinstance(native, bool):
-            self.native_operators = native and _register_native(options)
+            self.native_operators = native and register_installed(options)
         else:
-            self.native_operators = _register(options, native)
-        self._session = _start(self.bundle, options, list(providers or [CPU]))
+            self.native_operators = register(options, native)
+        self._session = start(self.bundle, options, list(providers or [CPU]))
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -263,84 +254,3 @@ def _explained(error: Exception) -> Exception:
     # what else may fail, such as a GPU's driver, is no fault of the inputs
     about_inputs = found and "INVALID_ARGUMENT" in status
     return InputError(said.partition(": ")[2]) if about_inputs else error
-
-
-def _usable_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _options(threads: int) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # a memory pattern is planned for one size and doubles the peak when sizes change
-    options.enable_mem_pattern = False
-    options.log_severity_level = 4  # errors are raised, no need to print them as well
-    return options
-
-
-_warned = False
-
-
-def _register_native(options: onnxruntime.SessionOptions) -> bool:
-    """Register the C++ operators, or say once why there are none."""
-    global _warned
-    try:
-        options.register_custom_ops_library(native_library.library())
-    except FileNotFoundError as reason:
-        if not _warned:
-            _warned = True
-            warnings.warn(
-                f"graphstill's C++ operators are not in use: {reason}. Models run their portable "
-                "bodies, which are right and several times slower.",
-                NativeLibraryWarning,
-                stacklevel=4,
-            )
-        return False
-    return True
-
-
-def _register(options: onnxruntime.SessionOptions, library: str | os.PathLike[str]) -> bool:
-    """Register a library that the caller names."""
-    path = Path(library).resolve()
-    if not path.is_file():
-        raise ValueError(f"there is no library of operators at {path}")
-    try:
-        options.register_custom_ops_library(str(path))
-    except Exception as error:
-        raise ValueError(f"{path} is no library of operators: {error}") from error
-    return True
-
-
-def _start(
-    bundle: Bundle, options: onnxruntime.SessionOptions, providers: list[str]
-) -> onnxruntime.InferenceSession:
-    wanted, available = providers[0], onnxruntime.get_available_providers()
-    if wanted not in available:
-        raise ProviderError(f"{wanted} is not available, only {', '.join(available)}.{_gpu_hint()}")
-    # it would turn products with rounded inputs back into products of floats
-    static = (bundle.manifest.quantisation or {}).get("mode") == "static"
-    try:
-        session = onnxruntime.InferenceSession(
-            bundle.read_model(),
-            sess_options=options,
-            providers=providers,
-            disabled_optimizers=["MatMulAddFusion"] if static else None,
-        )
-    except Exception as error:
-        raise BundleError(f"ONNX Runtime cannot load {bundle.path}: {error}") from error
-    if session.get_providers()[0] != wanted:
-        raise ProviderError(f"{wanted} did not start; the session would run on the CPU in silence")
-    return session
-
-
-def _gpu_hint() -> str:
-    names = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
-    if {"onnxruntime", "onnxruntime-gpu"} <= names:
-        return (
-            " onnxruntime and onnxruntime-gpu are both installed and overwrite each other: "
-            "pip uninstall both, then pip install onnxruntime-gpu."
-        )
-    return " For a GPU: pip uninstall onnxruntime, then pip install onnxruntime-gpu."

@@ -21,7 +21,7 @@ from graphstill.serve import (
     Session,
     in_degree,
     native,
-    session as session_module,
+    runtime,
 )
 
 Inputs = dict[str, Any]
@@ -206,7 +206,7 @@ def test_a_missing_library_is_said_once(
 
     wanted = Session(bundles["csr"])(inputs)["logits"]
     monkeypatch.setattr(native, "library", missing)
-    monkeypatch.setattr(session_module, "_warned", False)
+    monkeypatch.setattr(runtime, "_warned", False)
     with pytest.warns(NativeLibraryWarning, match="it was not built"):
         session = Session(bundles["csr"])
     again = Session(bundles["csr"])  # a second warning would be an error here
