@@ -220,7 +220,7 @@ class AlongEdges(Pooled):
             NodeIds(),
             {"edge_type": TYPES},
             {"fanouts": [4]},
-            r"conv \(RGCNConv\): spmm has no form for trees",
+            r"conv \(RGCNConv\): relational_csr has no form for trees",
         ),
         (MODELS["GCN"][0], {}, {"fanouts": [4]}, "looks along 2 hops: give 2 fanouts"),
         (MODELS["GCN"][0], {}, {"fanouts": [4, 0]}, "positive whole numbers"),
