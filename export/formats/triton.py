@@ -68,7 +68,8 @@ def write_repository(
         instances: Copies of the model, each of which answers one request at a time.
         threads: Threads of each of them. Left to itself ONNX Runtime would count the cores of the
             machine, not those that a container may use.
-        max_batch_size: Most rows that requests may be joined to, for models without a graph.
+        max_batch_size: Most rows that requests may be joined to, for models without a graph and for
+            blocks.
 
     Raises:
         ExportError: If a setting will not do, there are no C++ operators to put in, or a server
@@ -185,10 +186,10 @@ def in_standard_operators(bundle: Bundle) -> bytes:
 
 
 def _rows_are_independent(manifest: Manifest) -> bool:
-    """Say whether a node's answer depends on its own features and nothing else."""
-    specs = (*manifest.inputs, *manifest.outputs)
-    by_row = all(spec.shape[:1] == ("num_nodes",) for spec in specs)
-    return manifest.graph == "none" and manifest.hops == 0 and by_row
+    """Say whether a row's answer depends on nothing else: a node's features, a seed's tree."""
+    first = {spec.shape[0] for spec in (*manifest.inputs, *manifest.outputs)}
+    alone = manifest.graph == "blocks" or (manifest.graph == "none" and manifest.hops == 0)
+    return alone and len(first) == 1 and isinstance(first.pop(), str)
 
 
 def _tensor(spec: TensorSpec, max_batch_size: int) -> dict[str, Any]:

@@ -158,6 +158,26 @@ def test_rows_without_a_graph_are_batched(bundles: dict[str, Bundle], tmp_path: 
     np.testing.assert_allclose(server.infer({"x": x}), apart, atol=1e-6)
 
 
+def test_seeds_of_blocks_are_batched(tmp_path: Path) -> None:
+    made: Any = {"lowering": "blocks", "fanouts": [3, 3]}
+    bundle = export(pyg.GCN(12, 16, 2, 5), (X, EDGES), tmp_path / "blocks", **made)
+    assert isinstance(bundle, Bundle)
+    path = convert(bundle, tmp_path / "models", format="triton")
+    assert config_of(path, "blocks").HasField("dynamic_batching")
+    session, server = Session(bundle), Server(path, "blocks")
+    graph = session.prepare(EDGES.numpy(), len(X))
+    feeds = session.blocks(graph, np.arange(6), x=X.numpy())
+    apart = [
+        server.infer({k: v[rows] for k, v in feeds.items()}) for rows in ([0, 1], [2, 3, 4, 5])
+    ]
+    np.testing.assert_allclose(server.infer(dict(feeds)), np.concatenate(apart), atol=1e-6)
+    # sizes that are fixed are not for a batcher
+    fixed = export(pyg.GCN(12, 16, 2, 5), (X, EDGES), tmp_path / "fixed", batch=4, **made)
+    assert isinstance(fixed, Bundle)
+    path = convert(fixed, tmp_path / "models", format="triton")
+    assert config_of(path, "fixed").max_batch_size == 0
+
+
 def test_what_triton_could_batch_wrongly_is_refused(
     bundles: dict[str, Bundle], tmp_path: Path
 ) -> None:
@@ -227,7 +247,7 @@ def test_the_kserve_manifest(bundles: dict[str, Bundle], tmp_path: Path) -> None
 def test_an_unknown_format_is_refused(bundles: dict[str, Bundle], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="triton, web"):
         convert(bundles["mlp"], tmp_path / "m", format="tritn")
-    with pytest.raises(ExportError, match="onnx, triton, web"):
+    with pytest.raises(ExportError, match="onnx, aoti, triton, web"):
         export(MLP([12, 5]), (X,), tmp_path / "m", format="tritn")
     with pytest.raises(ExportError, match="takes no threads"):
         export(MLP([12, 5]), (X,), tmp_path / "m", threads=2)
