@@ -83,7 +83,7 @@ def lower(
         passes.accept_in_degree(model)
     passes.check_safe(model)
     passes.attach_bodies(model)
-    findings = _lint(model, {} if fixed else parts)
+    findings = _lint(model, {} if held or form.fanouts else parts)
     # a value of all nodes, or layers that count degrees differently: no one input could tell them
     # the whole graph's
     whole = bool(held) or (bool(counted) and not takes_degrees and form.fanouts is None)

@@ -57,7 +57,7 @@ def manifest_of(
         lowered: What is known of it since.
         about: What to say of it.
     """
-    fixed = form.lowering != "fused"
+    fixed = form.lowering == "baked" or bool(form.fanouts)
     # `in_degree` may be left out of a call, and is told of by its flag
     given = [v for v in model.graph.input if not (lowered.in_degree and v.name == "in_degree")]
     return Manifest(
@@ -88,9 +88,9 @@ def _graph(parts: Mapping[str, Part], form: Form) -> str:
     """Return in which form a model takes its graph."""
     if any(part.key is not None for part in parts.values()):
         return "typed"
-    if form.lowering == "blocks":
+    if form.fanouts:
         return "blocks"
-    return form.graph if "edge_index" in parts and form.lowering == "fused" else "none"
+    return form.graph if "edge_index" in parts and form.lowering != "baked" else "none"
 
 
 def count_parameters(module: torch.nn.Module) -> int:
