@@ -1,9 +1,6 @@
 """Files and rows of the peers: a network compiled ahead of time, or exported as it is."""
 
-import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from .harness import Row
 from .peers import PEERS
 from .rebuilding import rebuild
 from .runs import example_of
+from .tracing import quiet
 
 TOLERANCE = 1e-3  # of a peer's answers, relative to the largest of PyG's
 
@@ -118,7 +116,7 @@ def with_peers(
 
 def compile_ahead(module: torch.nn.Module, example: Example, path: Path) -> Path:
     """Compile a module of x and edge_index by AOTInductor, for graphs of any size."""
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         program = torch.export.export(module, tuple(example), dynamic_shapes=_any_size(example))
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))
     return path
@@ -126,8 +124,7 @@ def compile_ahead(module: torch.nn.Module, example: Example, path: Path) -> Path
 
 def export_plainly(module: torch.nn.Module, example: Example, path: Path) -> Path:
     """Export a module of x and edge_index by `torch.onnx.export`, for graphs of any size."""
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
+    with quiet():
         torch.onnx.export(
             module,
             tuple(example),
