@@ -247,7 +247,7 @@ def table_of(found: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 def save(out: Path, runs: dict[str, Any], threads: int) -> str:
     """Write report.json, report.html and table.md of the runs there are; return the table."""
-    from graphstill.export.harness import describe_machine
+    from graphstill.export.machine import describe_machine
     from graphstill.export.page import Section, write_page
     from graphstill.export.plots import curves
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .formats import convert
     from .formats.aoti import export_aoti
     from .formats.aoti_session import PackageSession
-    from .harness import MeasurementError, Report, Row, Scenario, Settings, measure
+    from .harness import MeasurementError, measure
     from .manifests import About
     from .opening import open_session
     from .parity import Difference, ParityReport, check_parity
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         quantise,
     )
     from .rebuilding import rebuild
+    from .report import Report, Row, Scenario, Settings
     from .runs import export_run
 
 __all__ = [
@@ -61,7 +62,7 @@ _HOMES = {
     "errors": ("ExportError",),
     "exporter": ("export",),
     "formats": ("convert",),
-    "harness": ("MeasurementError", "Report", "Row", "Scenario", "Settings", "measure"),
+    "harness": ("MeasurementError", "measure"),
     "formats.aoti": ("export_aoti",),
     "formats.aoti_session": ("PackageSession",),
     "quantisation": (
@@ -75,6 +76,7 @@ _HOMES = {
     "opening": ("open_session",),
     "parity": ("Difference", "ParityReport", "check_parity"),
     "rebuilding": ("rebuild",),
+    "report": ("Report", "Row", "Scenario", "Settings"),
     "runs": ("export_run",),
 }
 

@@ -12,9 +12,9 @@ from . import plots
 from .answers import answers_of
 from .awkward import random_graph
 from .blocks.checks import whole_inputs
-from .harness import Measured, Report, Row
 from .markdown_report import write_markdown
 from .page import Section, write_page
+from .report import Measured, Report, Row
 from .targets import SEEDS
 
 

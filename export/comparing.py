@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .harness import FORMAT, cost_of_round
 from .intervals import unpaired_ratio_interval
+from .report import FORMAT, cost_of_round
 
 # the product's own version is what one wants to compare
 _FREE_VERSIONS = {"graphstill"}

@@ -30,10 +30,11 @@ from ..distill import (
 from ..serve import Bundle, Session
 from . import plots
 from .bench import machine_line, measurement_sections
-from .harness import Report, Row, Settings, measure
+from .harness import measure
 from .page import Section, write_page
 from .parity import ParityReport, check_parity
 from .rebuilding import rebuild
+from .report import Report, Row, Settings
 from .runs import export_run
 
 SEEDS = (0, 1, 2)

@@ -7,10 +7,10 @@ from typing import Any
 
 from . import load_plots, plots
 from .bench import machine_line
-from .harness import Measured, Report, Scenario
 from .intervals import ratio_interval
 from .markdown_report import Table, write_markdown
 from .page import Section, write_page
+from .report import Measured, Report, Scenario
 
 _WHAT = {
     "single-stream": "Requests one after the other",

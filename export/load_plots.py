@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .figures import COLORS, DISTINCT, STYLE, log_ticks, to_svg
-from .harness import Measured
 from .intervals import SAMPLES_FOR
+from .report import Measured
 
 _BOTH: Any = {**STYLE, "axes.grid.axis": "both"}
 _SHOWN = (0, 50, 90, 99, 99.9)

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..serve import Bundle, Session
 from .bench import labels_of
-from .harness import Measured, Report, Row
 from .peers import PEERS
+from .report import Measured, Report, Row
 from .requests import Requests, draw_seeds, seeds_of
 
 TOLERANCE = 1e-4

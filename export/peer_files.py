@@ -10,9 +10,9 @@ import torch
 from ..serve import Bundle
 from .bench import differences
 from .errors import ExportError
-from .harness import Row
 from .peers import PEERS
 from .rebuilding import rebuild
+from .report import Row
 from .runs import example_of
 from .tracing import quiet
 

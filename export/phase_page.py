@@ -9,12 +9,12 @@ import numpy as np
 
 from . import load_plots, phase_plots, plots
 from .bench import machine_line
-from .harness import Measured, Report
 from .intervals import percentile
 from .load_page import verdicts
 from .markdown_report import Table, write_markdown
 from .page import Section, write_page
 from .phases import PHASES
+from .report import Measured, Report
 
 _SHOWN = (50, 90, 99)
 

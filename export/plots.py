@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from .figures import COLORS as _COLORS, STYLE as _STYLE, short, to_svg as _svg
-from .harness import Measured
+from .report import Measured
 
 
 def latency(rows: Sequence[Measured]) -> str:

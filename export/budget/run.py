@@ -20,10 +20,11 @@ from pathlib import Path
 from ...distill import NodeData, Run, distill, fingerprint
 from ...distill.checkpoint import write_in_one_step
 from ...serve import Session
-from ..harness import Report, Settings, measure
+from ..harness import measure
 from ..intervals import ratio_interval
 from ..parity import ParityReport, check_parity
 from ..rebuilding import rebuild
+from ..report import Report, Settings
 from ..runs import export_run
 from .errors import BudgetError
 from .front import Facts, best, front, nearest

@@ -22,8 +22,9 @@ from ...distill.directory import load_finished
 from ...distill.distillation import teach
 from ...distill.errors import DivergedError
 from ...serve import Bundle
-from ..harness import Row, Settings, measure
+from ..harness import measure
 from ..manifests import count_parameters
+from ..report import Row, Settings
 from ..runs import export_run
 from .front import Facts, is_within
 from .settings import BudgetSettings, Candidate, Measuring

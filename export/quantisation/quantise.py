@@ -16,7 +16,8 @@ from ...distill.int8 import INT8
 from ...serve import Bundle, Manifest, Session, TensorSpec, quantise_features
 from ..card import model_card
 from ..errors import ExportError
-from ..harness import Row, Settings, measure
+from ..harness import measure
+from ..report import Row, Settings
 from .evidence import Evidence, compare
 from .report import JSON, MARKDOWN, QuantisationReport, Speed, percent
 from .rows import SCALE, quantise_rows

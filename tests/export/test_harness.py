@@ -179,7 +179,7 @@ def test_bundles_side_by_side(bundles: list[Path], tmp_path: Path) -> None:
     ],
 )
 def test_no_winner_without_an_interval(a: list[float], b: list[float], said: str) -> None:
-    from graphstill.export.harness import Measured, Report
+    from graphstill.export.report import Measured, Report
 
     rows = [
         Measured(Row(label, "t:t"), [{"samples": [value]} for value in values], {})

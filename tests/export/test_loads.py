@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from graphstill.cli import app
 from graphstill.export import Row, Scenario, Settings, export
-from graphstill.export.harness import Measured, Report
 from graphstill.export.load_page import audit_table, load_table, verdicts
 from graphstill.export.loads import check_answers, request_inputs, request_rows, whole_graph
 from graphstill.export.neighbourhoods import BundleRequests
+from graphstill.export.report import Measured, Report
 from graphstill.export.requests import Requests, draw_seeds
 from graphstill.serve import Bundle, Session
 

@@ -12,11 +12,11 @@ from graphstill.export import Report, Row, Settings, export
 from graphstill.export.bench import bundle_rows, differences, verdicts
 from graphstill.export.energy import Meter, counters
 from graphstill.export.exporter import About
-from graphstill.export.harness import Measured
 from graphstill.export.loads import expected_answers, request_inputs, request_rows
 from graphstill.export.peer_files import peer_rows, with_peers
 from graphstill.export.peer_requests import load
 from graphstill.export.peers import on_csr
+from graphstill.export.report import Measured
 from graphstill.export.requests import Requests
 
 FEATURES, CLASSES = 5, 3

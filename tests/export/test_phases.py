@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from graphstill.cli import app
 from graphstill.export import Row, Scenario, Settings, export
-from graphstill.export.harness import Measured, Report
 from graphstill.export.phase_page import groups_of, phase_table, size_table, write_phase_report
 from graphstill.export.phases import PHASES, measure_phases, serialise
+from graphstill.export.report import Measured, Report
 
 
 class Slow:
