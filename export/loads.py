@@ -117,7 +117,9 @@ def _check(
         for request, values in row.answers
     ]
     scale = max([1.0, *(float(np.abs(wanted).max()) for _, wanted in pairs)])
-    error = max([0.0, *(float(np.abs(got - wanted).max()) for got, wanted in pairs)]) / scale
+    # numpy's maximum of NaN is NaN, which is no small error; Python's forgets it
+    apart = [np.abs(got - wanted).max() for got, wanted in pairs]
+    error = float(np.max([0.0, *apart])) / scale
     same = [got.argmax(-1) == wanted.argmax(-1) for got, wanted in pairs]
     found = {
         "answers": len(pairs),

@@ -1,6 +1,7 @@
 """Requests for single nodes: who is asked for, what is answered, and whether that is noticed."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,8 @@ def test_a_wrong_answer_is_noticed(bundles: dict[str, Path], inputs: dict[str, n
     found = check_answers(report_of(path, swapped), given, labels)["row"]
     assert not found["ok"]
     assert found["relative_error"] > 1e-3
+    lost = [(request, [math.nan] * len(values)) for request, values in right]
+    assert not check_answers(report_of(path, [*right, *lost]), given)["row"]["ok"]
     assert not check_answers(report_of(path, []), given)["row"]["ok"]
 
 
