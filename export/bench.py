@@ -69,11 +69,7 @@ def quality(
     """
     answers, first = {}, None
     for path, label in zip(paths, labels_of(paths), strict=True):
-        bundle = Bundle.load(path)
-        names = {spec.name for spec in bundle.manifest.inputs}
-        if bundle.manifest.graph in ("csr", "blocks"):
-            names.add("edge_index")
-        found, _ = answers_of(bundle, {n: v for n, v in inputs.items() if n in names})
+        found, _ = answers_of(Bundle.load(path), inputs)
         classes = next(iter(found.values()))
         chosen = classes.argmax(axis=-1)
         first = chosen if first is None else first

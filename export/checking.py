@@ -182,8 +182,7 @@ def data_of(
 
 def _on_labels(bundle: Bundle, module: torch.nn.Module, data: NodeData) -> Labels:
     inputs = inputs_of(data)
-    given = inputs if bundle.manifest.graph != "none" else {"x": inputs["x"]}
-    found, truncated = answers_of(bundle, as_arrays(given))
+    found, truncated = answers_of(bundle, as_arrays(inputs))
     answers = next(iter(found.values()))
     got, expected = torch.from_numpy(answers), _in_torch(module, inputs)
     same_split = bundle.manifest.provenance.get("split") == data.split_name

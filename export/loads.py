@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..serve import Bundle, Session
+from ..serve import Bundle
+from .answers import answers_of
 from .bench import labels_of
 from .peers import PEERS
 from .report import Measured, Report, Row
@@ -143,19 +144,10 @@ def expected_answers(
     bundle = Bundle.load(row.arguments["path"])
     seeds = seeds_of(inputs)
     if row.arguments.get("num_neighbors") is None:
-        whole = whole_graph(Session(bundle), inputs)
+        whole = next(iter(answers_of(bundle, inputs)[0].values()))
         return {request: whole[seeds[request]] for request in requests}
     from .neighbourhoods import BundleRequests
 
     neighbours = row.arguments["num_neighbors"]
     system = BundleRequests(bundle, inputs, 1, num_neighbors=neighbours)
     return {request: system.answer([request])[0] for request in requests}
-
-
-def whole_graph(session: Session, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a bundle's answers for every node, from one call on the whole graph."""
-    names = {spec.name for spec in session.inputs}
-    if session.bundle.manifest.graph != "none":
-        names.add("edge_index")
-    feeds = {name: value for name, value in inputs.items() if name in names}
-    return next(iter(session(feeds).values()))

@@ -151,13 +151,10 @@ def _compare_blocks(
         return _expected(reference, session.bundle, whole)
 
     for case, got, wanted in compare_blocks(session, expected, seed):
-        scale = max([1.0, *(float(np.abs(value).max()) for value in wanted if value.size)])
         if isinstance(got, Exception):
-            yield _failed(session, case, scale, str(got))
-            continue
-        error = max(_largest(a - b) for a, b in zip(got, wanted, strict=True))
-        how = session.native_operators, session.threads
-        yield Difference(case, *how, error, scale, repeats=True)
+            yield _failed(session, case, _scale(wanted), str(got))
+        else:
+            yield _difference(session, case, got, wanted, repeats=True)
 
 
 def _expected(
@@ -198,19 +195,29 @@ def _sessions(bundle: Bundle) -> Iterator[Session]:
 def _compare(
     session: Session, case: str, inputs: dict[str, Array], expected: list[Array]
 ) -> Difference:
-    scale = max([1.0, *(float(np.abs(value).max()) for value in expected if value.size)])
     try:
         first, second = session(inputs), session(_prepared(session, inputs))
     except Exception as error:
-        return _failed(session, case, scale, str(error))
-    pairs = list(zip(first.values(), expected, strict=True))
-    if any(got.shape != wanted.shape for got, wanted in pairs):
-        return _failed(session, case, scale, f"shape {[got.shape for got, _ in pairs]}")
+        return _failed(session, case, _scale(expected), str(error))
     repeats = all(
         np.array_equal(a, b) for a, b in zip(first.values(), second.values(), strict=True)
     )
-    errors = [_largest(got - wanted) for got, wanted in pairs]
-    return Difference(case, session.native_operators, session.threads, max(errors), scale, repeats)
+    return _difference(session, case, list(first.values()), expected, repeats=repeats)
+
+
+def _difference(
+    session: Session, case: str, got: list[Array], expected: list[Array], *, repeats: bool
+) -> Difference:
+    scale = _scale(expected)
+    pairs = list(zip(got, expected, strict=True))
+    if any(mine.shape != wanted.shape for mine, wanted in pairs):
+        return _failed(session, case, scale, f"shape {[mine.shape for mine in got]}")
+    error = max(_largest(mine - wanted) for mine, wanted in pairs)
+    return Difference(case, session.native_operators, session.threads, error, scale, repeats)
+
+
+def _scale(expected: list[Array]) -> float:
+    return max([1.0, *(float(np.abs(value).max()) for value in expected if value.size)])
 
 
 def _prepared(session: Session, inputs: dict[str, Array]) -> dict[str, Any]:

@@ -51,12 +51,12 @@ def package(inputs: Mapping[str, Any], threads: int, *, path: str, prepared: boo
 
 
 def _called(session: "Session", inputs: Mapping[str, Any], prepared: bool) -> Call:
-    names = {spec.name for spec in session.inputs} | {"edge_index"}
-    feeds = {name: value for name, value in inputs.items() if name in names}
-    if session.bundle.manifest.graph == "none":
-        feeds.pop("edge_index", None)
-    elif prepared:
-        if session.bundle.manifest.graph == "typed":
+    from .answers import taken_by
+
+    graph = session.bundle.manifest.graph
+    feeds = taken_by(session.bundle.manifest, inputs)
+    if prepared and graph != "none":
+        if graph == "typed":
             raise ValueError("graphs of several types are not sorted beforehand")
         feeds |= session.quantise(feeds["x"]) if session.takes_int8 else {}
         feeds["edge_index"] = session.prepare(feeds["edge_index"], len(feeds["x"]))

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from graphstill.cli import app
 from graphstill.export import Row, Scenario, Settings, export
+from graphstill.export.answers import answers_of
 from graphstill.export.load_page import audit_table, load_table, verdicts
-from graphstill.export.loads import check_answers, request_inputs, request_rows, whole_graph
+from graphstill.export.loads import check_answers, request_inputs, request_rows
 from graphstill.export.neighbourhoods import BundleRequests
 from graphstill.export.report import Measured, Report
 from graphstill.export.requests import Requests, draw_seeds
-from graphstill.serve import Bundle, Session
+from graphstill.serve import Bundle
 
 NODES, FEATURES, CLASSES = 300, 6, 4
 EDGES = np.random.default_rng(0).integers(0, NODES, (2, 1200))
@@ -56,7 +57,7 @@ def test_a_neighbourhood_answers_as_the_whole_graph(
     given = request_inputs(given, Requests(count=12, nodes=3))
     bundle = Bundle.load(bundles[name])
     system = BundleRequests(bundle, given, 1)
-    whole = whole_graph(Session(bundle), given)
+    whole = next(iter(answers_of(bundle, given)[0].values()))
     for requests in ([4], [7, 2, 7]):  # alone, and together with one that is there twice
         for request, got in zip(requests, system.answer(requests), strict=True):
             np.testing.assert_allclose(got, whole[given["seeds"][request]], atol=1e-5)
@@ -140,7 +141,7 @@ def report_of(path: Path, kept: list[tuple[int, list[float]]], **facts: Any) -> 
 def test_a_wrong_answer_is_noticed(bundles: dict[str, Path], inputs: dict[str, np.ndarray]) -> None:
     given = request_inputs(inputs, Requests(count=5, nodes=2))
     path = bundles["gcn"]
-    whole = whole_graph(Session(path), given)
+    whole = next(iter(answers_of(Bundle.load(path), given)[0].values()))
     right = [(request, whole[given["seeds"][request]].ravel().tolist()) for request in (0, 3, 3)]
     labels = whole.argmax(-1)
     found = check_answers(report_of(path, right), given, labels)["row"]
