@@ -4,6 +4,7 @@ A request names a few nodes. What happens for it is what an application would do
 neighbourhood, fetch its features, run the model, keep the rows of the nodes asked for.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class Part:
     places: list[Array]
 
 
-class Neighbourhoods:
+class Neighbourhoods(ABC):
     """Requests on a graph, for `scenarios` and `phases`; subclasses say what answers them.
 
     Args:
@@ -72,13 +73,13 @@ class Neighbourhoods:
         """Return the nodes and edges of a neighbourhood."""
         return part.sample.n_id.numel(), part.sample.e_id.numel()
 
+    @abstractmethod
     def fetch(self, part: Part) -> Any:
         """Gather what belongs to the nodes and edges of a neighbourhood."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, part: Part, feeds: Any) -> list[Array]:
         """Run the model, and return the rows that were asked for."""
-        raise NotImplementedError
 
 
 class BundleRequests(Neighbourhoods):

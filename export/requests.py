@@ -53,13 +53,11 @@ def draw_seeds(requests: Requests, edge_index: np.ndarray, num_nodes: int) -> np
     weight = popularity(requests.popularity, edge_index, num_nodes, rng)
     if (possible := int((weight > 0).sum())) < requests.nodes:
         raise ValueError(f"a request asks for {requests.nodes} nodes, there are {possible}")
-    # Efraimidis and Spirakis: the largest u^(1/w) are a weighted draw without replacement
-    seeds = np.empty((requests.count, requests.nodes), np.int64)
-    with np.errstate(divide="ignore"):
-        for row in seeds:
-            keys = np.log(rng.random(num_nodes)) / weight
-            row[:] = np.argpartition(-keys, requests.nodes - 1)[: requests.nodes]
-    return seeds
+    share = weight / weight.sum()
+    drawn = [
+        rng.choice(num_nodes, requests.nodes, replace=False, p=share) for _ in range(requests.count)
+    ]
+    return np.stack(drawn).astype(np.int64)
 
 
 def seeds_of(inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:

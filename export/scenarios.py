@@ -49,7 +49,7 @@ def measure_scenario(
 
     Args:
         system: What answers.
-        scenario: The fields of `harness.Scenario`.
+        scenario: The fields of `report.Scenario`.
         min_samples: Fewest queries of a test; there are never fewer than the percentile needs.
         min_seconds: Shortest duration of a test.
         seed: Seed of arrivals and orders; another one for each round.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
-from .graph import Graph, in_degree
+from .graph import Graph, in_degree, loop_weight
 from .manifest import Manifest
 
 Ids = NDArray[np.int64]
@@ -280,16 +280,6 @@ def counted(
             fill_value=manifest.fill_value,
         )
     if "loop_weight" in names and weight is not None:
-        found["loop_weight"] = loop_weight(graph, weight, manifest.fill_value)
+        own = loop_weight(graph.edge_index, graph.num_nodes, weight, manifest.fill_value)
+        found["loop_weight"] = own.astype(np.float32)
     return found
-
-
-def loop_weight(
-    graph: Graph, weight: NDArray[np.floating], fill_value: float
-) -> NDArray[np.float32]:
-    """Return what GCN weighs each node itself by: its own loop's weight, or fill_value."""
-    own = np.full(graph.num_nodes, fill_value, np.float32)
-    source, target = graph.edge_index
-    loop = source == target
-    own[target[loop]] = weight[loop]  # of several the last one stays
-    return own

@@ -9,14 +9,13 @@ README.md             the model card
 import hashlib
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 
+from .directories import is_replaceable, write_directory
 from .errors import BundleError
 from .manifest import FileEntry, Manifest
 from .onnx_file import check_model
@@ -149,23 +148,17 @@ class Bundle:
             BundleError: If the path holds something that is no bundle.
         """
         root = Path(path)
-        if root.exists() and not (root / MANIFEST).is_file() and not _is_empty_directory(root):
+        if not is_replaceable(root, MANIFEST):
             raise BundleError(
                 f"{root} exists and is no bundle; choose another place for the export"
             )
         manifest = replace(manifest, files=_entries(files))
-        root.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(
-            tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent)
-        )
-        try:
+
+        def fill(place: Path) -> None:
             for name, data in {**files, MANIFEST: manifest.to_json().encode()}.items():
-                (partial / _plain(name)).write_bytes(data)
-            partial.chmod(0o755)
-            _put_in_place(partial, root)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+                (place / _plain(name)).write_bytes(data)
+
+        write_directory(root, fill)
         return cls(root, manifest)
 
     def with_files(self, files: Mapping[str, bytes]) -> "Bundle":
@@ -216,20 +209,6 @@ def _replace(path: Path, data: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _put_in_place(partial: Path, root: Path) -> None:
-    if not root.exists():
-        partial.rename(root)
-        return
-    old = partial.with_suffix(".old")
-    root.rename(old)
-    partial.rename(root)
-    shutil.rmtree(old)
-
-
-def _is_empty_directory(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
 
 
 def _plain(name: str) -> str:

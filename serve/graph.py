@@ -83,11 +83,20 @@ def in_degree(
     weight = np.ones(edges.shape[1]) if edge_weight is None else np.asarray(edge_weight, np.float64)
     if not add_self_loops:
         return np.bincount(edges[1], weight, minlength=num_nodes).astype(np.float32)
-    loop = edges[0] == edges[1]
-    own = np.full(num_nodes, 1.0 if edge_weight is None else fill_value)
-    own[edges[1, loop]] = weight[loop]  # of several loops the last one stays
-    others = np.bincount(edges[1, ~loop], weight[~loop], minlength=num_nodes)
+    own = loop_weight(edges, num_nodes, weight, 1.0 if edge_weight is None else fill_value)
+    other = edges[0] != edges[1]
+    others = np.bincount(edges[1, other], weight[other], minlength=num_nodes)
     return (others + own).astype(np.float32)
+
+
+def loop_weight(
+    edges: NDArray[np.int64], num_nodes: int, weight: NDArray[np.floating], fill_value: float
+) -> NDArray[np.float64]:
+    """Return what GCN weighs each node itself by: its own loop's weight, or fill_value."""
+    own = np.full(num_nodes, fill_value)
+    loop = edges[0] == edges[1]
+    own[edges[1, loop]] = weight[loop]  # of several loops the last one stays
+    return own
 
 
 def check_edge_index(value: ArrayLike, name: str = "edge_index") -> NDArray[np.int64]:

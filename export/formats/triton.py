@@ -30,7 +30,7 @@ from google.protobuf import text_format
 from ...serve import Bundle, Manifest, TensorSpec, native
 from ..bodies import DOMAIN
 from ..errors import ExportError
-from .directories import write_directory
+from .directories import replace_directory
 from .kserve import kserve_manifest
 from .triton_schema import ModelConfig
 
@@ -122,7 +122,7 @@ def write_repository(
             (place / OPERATORS).mkdir()
             shutil.copyfile(library, place / OPERATORS / library.name)
 
-    write_directory(path / name, CONFIG, fill)
+    replace_directory(path / name, CONFIG, fill)
     service = path / "kserve.yaml"
     if not service.exists():  # whoever has one has filled it in
         service.write_text(kserve_manifest(name, instances * threads), encoding="utf-8")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...serve import Bundle
 from ..errors import ExportError
-from .directories import write_directory
+from .directories import replace_directory
 from .npm import runtime_files
 from .samples import Sample, pack
 
@@ -64,4 +64,4 @@ def write_page(
         if data:
             (place / "sample.bin").write_bytes(data)
 
-    write_directory(path, "page.js", fill)
+    replace_directory(path, "page.js", fill)

@@ -58,7 +58,7 @@ def test_an_interrupted_write_leaves_the_old_bundle(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphstill.serve.bundle._put_in_place", interrupted)
+    monkeypatch.setattr("graphstill.serve.directories._put_in_place", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "b", model(helper.make_node("Abs", ["x"], ["y"])))
     assert (tmp_path / "b" / "manifest.json").read_bytes() == before
