@@ -35,9 +35,6 @@ def write(report: Any, case: Case, models: list[str], sizes: tuple[int, int], pa
         ("Extra memory against what the widest layer holds", *held(report, models, sizes)),
     ]
     tables = [table for table in tables if table[2]]
-    report.facts["tables"] = [
-        {"title": title, "header": header, "rows": cells} for title, header, cells in tables
-    ]
     report.save(path.with_suffix(".json"))
     footer = machine_line(report)
     text = "\n\n".join(f"### {title}\n\n{_markdown(head, cells)}" for title, head, cells in tables)
