@@ -14,10 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from aggregation import HEADS, attention_loop
 from whole_model_cases import FEATURES
 from whole_model_rows import CLASSES
-
-HEADS = 4
 
 
 def parts_of(model: str) -> list[str]:
@@ -89,8 +88,6 @@ def attention(
     inputs: Mapping[str, Any], threads: int, *, library: str, channels: int
 ) -> Callable[[], Any]:
     """Attention over in-neighbours, by the C loop."""
-    from aggregation import attention_loop
-
     rowptr, col = _sorted(inputs)
     x = _features(inputs, HEADS * channels)
     return attention_loop(rowptr, col.astype(np.int32), x, threads, library=library, heads=HEADS)

@@ -131,8 +131,8 @@ def held_inputs(inputs: Mapping[str, Nested]) -> dict[str, NDArray[Any]]:
 
 
 def _batch_norms(module: torch.nn.Module) -> list[str]:
-    kind = torch.nn.modules.batchnorm._BatchNorm
-    named = [(path, m) for path, m in module.named_modules() if isinstance(m, kind)]
+    kinds = torch.nn.BatchNorm1d | torch.nn.SyncBatchNorm
+    named = [(path, m) for path, m in module.named_modules() if isinstance(m, kinds)]
     return [f"{path} ({type(m).__name__})" for path, m in named]
 
 
