@@ -13,6 +13,7 @@ from . import algebra, baking, blocks, passes, pooling
 from .errors import ExportError
 from .flattening import Nested, Part, sizes_of
 from .form import Form
+from .head_means import fuse_head_means
 from .lint import Finding, lint_model
 from .relational import tidy_splits
 
@@ -70,6 +71,8 @@ def lower(
         folding=form.fold,
         summing_first=form.lowering == "blocks",
     )
+    if form.fanouts is None and (averaged := fuse_head_means(model)):
+        choices["heads averaged while neighbours are summed"] = averaged
     tables = _take_form(model, parts, form, held)
     hops = passes.count_hops(model) if form.fanouts is None else len(form.fanouts)
     pooling.fuse_scatters(model)

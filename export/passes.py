@@ -11,9 +11,12 @@ from .errors import ExportError
 
 AGGREGATIONS = (
     "dot_attention",
+    "dot_attention_mean",
     "extremum",
     "gat",
+    "gat_mean",
     "gatv2",
+    "gatv2_mean",
     "sddmm",
     "spmm",
     "spmm_heads",

@@ -6,7 +6,7 @@ in `kernels.reference`; `bodies` says it in standard ONNX operators.
 # what onnxscript's operators return while they are traced is typed as what it may be outside
 # pyright: reportArgumentType=false, reportOptionalSubscript=false
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import onnx
@@ -52,6 +52,14 @@ def _schema(name: str, inputs: str, outputs: str, attributes: dict[str, str]) ->
     )
 
 
+def _attention(name: str, inputs: str, attributes: dict[str, str]) -> Iterator[OpSchema]:
+    """Yield the schemas of attention and of its mean over heads, which is never traced."""
+    for label in (name, f"{name}_mean"):
+        yield _schema(label, f"rowptr:I col:C {inputs}", "out:T", attributes)
+
+
+_GAT = {"negative_slope": "FLOAT", "add_self_loops": "INT"}
+
 SCHEMAS = {
     schema.name: schema
     for schema in (
@@ -68,24 +76,9 @@ SCHEMAS = {
             "out:T",
             {"reduce": "STRING"},
         ),
-        _schema(
-            "gat",
-            "rowptr:I col:C x:T alpha_src:T alpha_dst:T bias:T?",
-            "out:T",
-            {"negative_slope": "FLOAT", "add_self_loops": "INT"},
-        ),
-        _schema(
-            "gatv2",
-            "rowptr:I col:C x_l:T x_r:T att:T bias:T?",
-            "out:T",
-            {"negative_slope": "FLOAT", "add_self_loops": "INT"},
-        ),
-        _schema(
-            "dot_attention",
-            "rowptr:I col:C query:T key:T value:T",
-            "out:T",
-            {"heads": "INT"},
-        ),
+        *_attention("gat", "x:T alpha_src:T alpha_dst:T bias:T?", _GAT),
+        *_attention("gatv2", "x_l:T x_r:T att:T bias:T?", _GAT),
+        *_attention("dot_attention", "query:T key:T value:T", {"heads": "INT"}),
         _schema("spmm_heads", "rowptr:I col:C x:T weight:T", "out:T", {"reduce": "STRING"}),
         _schema("spmm_int8", "rowptr:I col:C x:Q scale:T", "out:T", {"reduce": "STRING"}),
         # these three are never traced: `quantisation` puts them into a finished graph

@@ -11,8 +11,9 @@ from .onnx_wiring import check_interface, check_wiring
 DOMAIN = "graphstill"
 OPERATORS = frozenset(
     """
-    csr dot_attention edge_rows edge_softmax extremum gat gatv2 gcn_norm linear_int8 quantize_rows
-    relational_csr sddmm spmm spmm_heads spmm_int8 spmm_int8_rows
+    csr dot_attention dot_attention_mean edge_rows edge_softmax extremum gat gat_mean gatv2
+    gatv2_mean gcn_norm linear_int8 quantize_rows relational_csr sddmm spmm spmm_heads spmm_int8
+    spmm_int8_rows
     """.split()
 )
 DOMAIN_VERSION = 1

@@ -8,6 +8,7 @@ of its own. The texts are in ONNX's own syntax.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import onnx
 
@@ -26,11 +27,14 @@ _Body = Callable[[Sequence[str], Mapping[str, object]], onnx.FunctionProto]
 _BODIES: dict[str, _Body] = {
     "csr": csr,
     "dot_attention": dot_attention,
+    "dot_attention_mean": partial(dot_attention, mean=True),
     "edge_rows": edge_rows,
     "edge_softmax": edge_softmax,
     "extremum": extremum,
     "gat": gat,
+    "gat_mean": partial(gat, mean=True),
     "gatv2": gatv2,
+    "gatv2_mean": partial(gatv2, mean=True),
     "gcn_norm": gcn_norm,
     "linear_int8": linear_int8,
     "quantize_rows": quantize_rows,

@@ -1,5 +1,7 @@
 """Bodies of `gat`, `gatv2` and `dot_attention`: one softmax and sum, over scores of each kind.
 
+Each may answer with the mean over its heads (`gat_mean`, `gatv2_mean`, `dot_attention_mean`).
+
 A row's softmax is rescaled when a piece of its edges brings a larger score (Milakov and Gimelshein,
 2018), so that edges are gathered once and scores of any size are safe. With self loops a row starts
 from itself, and loops among its edges are given no weight.
@@ -12,7 +14,9 @@ import onnx
 from .text import SEGMENTS, function, given, overload, pieces
 
 
-def gat(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+def gat(
+    inputs: Sequence[str], attributes: Mapping[str, object], mean: bool = False
+) -> onnx.FunctionProto:
     """Score by LeakyReLU(alpha_src[j] + alpha_dst[i])."""
     loops, biased = bool(attributes["add_self_loops"]), given(inputs, 5)
     lines = ["heads = Shape <start = 1> (alpha_src)", _split("x")]
@@ -28,14 +32,16 @@ def gat(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.Functio
         "score = LeakyRelu <alpha: float = @negative_slope> (ends)",
     ]
     return function(
-        "gat <negative_slope, add_self_loops>"
+        f"{_named('gat', mean)} <negative_slope, add_self_loops>"
         " (rowptr, col, x, alpha_src, alpha_dst, bias) => (out)",
-        [*lines, *_attend(score, loops, biased)],
+        [*lines, *_attend(score, loops, biased, mean)],
         overload("loops" if loops else "plain", bias=biased),
     )
 
 
-def gatv2(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+def gatv2(
+    inputs: Sequence[str], attributes: Mapping[str, object], mean: bool = False
+) -> onnx.FunctionProto:
     """Score by att · LeakyReLU(x_l[j] + x_r[i])."""
     loops, biased = bool(attributes["add_self_loops"]), given(inputs, 5)
     lines = [
@@ -54,13 +60,16 @@ def gatv2(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.Funct
         _scored("ends", "score"),
     ]
     return function(
-        "gatv2 <negative_slope, add_self_loops> (rowptr, col, x_l, x_r, att, bias) => (out)",
-        [*lines, *_attend(score, loops, biased)],
+        f"{_named('gatv2', mean)} <negative_slope, add_self_loops>"
+        " (rowptr, col, x_l, x_r, att, bias) => (out)",
+        [*lines, *_attend(score, loops, biased, mean)],
         overload("loops" if loops else "plain", bias=biased),
     )
 
 
-def dot_attention(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+def dot_attention(
+    inputs: Sequence[str], attributes: Mapping[str, object], mean: bool = False
+) -> onnx.FunctionProto:
     """Score by query[i] · key[j] / √C."""
     lines = [
         "heads_0d = Constant <value_int: int = @heads> ()",
@@ -83,9 +92,13 @@ def dot_attention(inputs: Sequence[str], attributes: Mapping[str, object]) -> on
         "score = ReduceSum <keepdims = 0> (product, minus_ones)",
     ]
     return function(
-        "dot_attention <heads> (rowptr, col, query, key, value) => (out)",
-        [*lines, *_attend(score, loops=False, biased=False)],
+        f"{_named('dot_attention', mean)} <heads> (rowptr, col, query, key, value) => (out)",
+        [*lines, *_attend(score, loops=False, biased=False, mean=mean)],
     )
+
+
+def _named(operator: str, mean: bool) -> str:
+    return f"{operator}_mean" if mean else operator
 
 
 def _split(x: str) -> str:
@@ -112,7 +125,7 @@ def _scored(ends: str, out: str) -> str:
     """
 
 
-def _attend(score: Sequence[str], loops: bool, biased: bool) -> list[str]:
+def _attend(score: Sequence[str], loops: bool, biased: bool, mean: bool) -> list[str]:
     """Return lines that sum `features`, weighted by a softmax of scores.
 
     Args:
@@ -120,6 +133,7 @@ def _attend(score: Sequence[str], loops: bool, biased: bool) -> list[str]:
             `neighbour` [n, K] and `rows` [n].
         loops: Whether rows start from themselves, by their `own_score` [N, H].
         biased: Whether a `bias` is added.
+        mean: Whether heads are averaged; else they lie side by side.
     """
     if loops:
         begin = """
@@ -152,10 +166,11 @@ def _attend(score: Sequence[str], loops: bool, biased: bool) -> list[str]:
         attends_to_nothing = Equal (norm, float_0)
         safe = Where (attends_to_nothing, float_1, norm)
         safe_3d = Unsqueeze (safe, minus_ones)
-        mean = Div (total, safe_3d)
-        flat = Reshape <allowzero = 1> (mean, joined)
+        attended = Div (total, safe_3d)
         """
     )
+    side_by_side = "flat = Reshape <allowzero = 1> (attended, joined)"
+    lines.append("flat = ReduceMean <keepdims = 0> (attended, ones)" if mean else side_by_side)
     lines.append("out = Add (flat, bias)" if biased else "out = Identity (flat)")
     return lines
 

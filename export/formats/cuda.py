@@ -6,7 +6,8 @@ Needs Triton and a C++ compiler, and neither a GPU nor CUDA's toolkit: Triton br
 assembler, and the library finds CUDA's driver when it first launches a kernel. A kernel is for one
 set of widths and operands, so a library is built for a bundle and holds what its nodes need. There
 are kernels for sums, maxima and attention (`spmm`, `extremum`, `gat`, `gatv2`, `dot_attention`);
-other nodes run the CPU's operators, which lie beside the library and are registered with it.
+other nodes run the CPU's operators, which lie beside the library and are registered with it. Among
+those is attention whose heads are averaged (`gat_mean`, `gatv2_mean`, `dot_attention_mean`).
 
     Session(bundle, native="OUT/libgraphstill_cuda.so", providers=["CUDAExecutionProvider", …])
 

@@ -2,6 +2,8 @@
 //
 //   out[i] = Σ_e p_e · value[col[e]] + bias,    p_e = exp(s_e) / Σ exp(s) over the in-edges of i
 //
+// of each head, side by side, or their mean where mean_heads asks for it.
+//
 // A row's neighbours come in chunks that fit a core's cache, and the softmax is rescaled when a
 // chunk brings a larger score (Milakov and Gimelshein, 2018): nothing grows with the degree of a
 // row. lse[i] = log Σ exp(s) is kept where it is asked for. With self_loops a node attends to itself exactly once,
@@ -30,8 +32,10 @@ struct Operands {
   int64_t heads;
   int64_t channels;
   bool self_loops;
+  bool mean_heads = false;  // forward alone
 
   int64_t width() const { return heads * channels; }
+  int64_t out_width() const { return mean_heads ? channels : width(); }
 };
 
 struct Gradients {
@@ -164,6 +168,16 @@ GRAPHSTILL_INLINE void soften(const Operands& o, const Folded& folded, Chunk& ch
   fold ? folded.add_to_total(o.heads, chunk) : add_to_total(o, chunk);
 }
 
+// Writes the mean of a row's heads and returns it.
+template <int Fixed>
+GRAPHSTILL_INLINE float* mean_of_heads(const Operands& o, const float* every, float* mean) {
+  const int64_t channels = Fixed ? Fixed : o.channels;
+  for (int64_t c = 0; c < channels; ++c) mean[c] = 0;
+  for (int64_t h = 0; h < o.heads; ++h)
+    add<Fixed>(mean, 1.0f / (float)o.heads, every + h * channels, channels);
+  return mean;
+}
+
 template <int Fixed, class Score>
 GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const float* bias, float* outs,
                                float* lse, int64_t begin, int64_t end) {
@@ -172,12 +186,13 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
   const Folded folded;
   Chunk chunk(o.heads);
   float* score = chunk.score.data();
+  std::vector<float> every(o.mean_heads ? width : 0);  // a row's heads, before their mean is taken
   const auto prefetch = [&](int64_t j) GRAPHSTILL_LAMBDA {
     prefetch_row(o.value + j * width, width);
     by.prefetch_source(j);
   };
   for (int64_t i = begin; i < end; ++i) {
-    float* out = outs + i * width;
+    float* out = o.mean_heads ? every.data() : outs + i * width;
     for (int64_t f = 0; f < width; ++f) out[f] = 0;
     std::fill(chunk.top.begin(), chunk.top.end(), -__builtin_inff());
     std::fill(chunk.total.begin(), chunk.total.end(), 0.0f);
@@ -194,7 +209,8 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
       if (total != 0) scale(out + h * channels, 1.0f / total, channels);
       if (lse) lse[i * o.heads + h] = total != 0 ? chunk.top[h] + std::log(total) : -__builtin_inff();
     }
-    if (bias) add<0>(out, 1.0f, bias, width);
+    float* row = o.mean_heads ? mean_of_heads<Fixed>(o, out, outs + i * channels) : out;
+    if (bias) add<0>(row, 1.0f, bias, o.out_width());
   }
 }
 

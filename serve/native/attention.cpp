@@ -12,7 +12,7 @@ namespace {
 template <class Score>
 void attend(const Context& context, const Rows& rows, const attention::Operands& o,
             const float* bias, const Score& score) {
-  float* out = context.output<float>(0, {rows.count, o.width()});
+  float* out = context.output<float>(0, {rows.count, o.out_width()});
   rows.parallel_for(context, [&](int64_t begin, int64_t end) {
     with_channels(o.channels, [&](auto fixed) {
       attention::forward<decltype(fixed)::value>(o, score(fixed), bias, out, nullptr, begin, end);
@@ -33,16 +33,17 @@ int64_t channels_of(const Tensor<const float>& x, int64_t heads, const std::stri
   return x.shape[1] / heads;
 }
 
-void require_ends(const Rows& rows, const Tensor<const float>& x, const Tensor<const float>& bias,
-                  bool self_loops) {
-  require(!bias || bias.size() == x.shape[1], "bias needs one value per column of the features");
-  require(!self_loops || rows.count <= x.shape[0], "self loops need features of each node");
+void require_ends(const Rows& rows, const attention::Operands& o, const Tensor<const float>& x,
+                  const Tensor<const float>& bias) {
+  require(!bias || bias.size() == o.out_width(), "bias needs one value per column of the answer");
+  require(!o.self_loops || rows.count <= x.shape[0], "self loops need features of each node");
 }
 
 }  // namespace
 
-Gat::Gat(const Attributes& attributes)
-    : negative_slope_(attributes.real("negative_slope")),
+Gat::Gat(const Attributes& attributes, bool mean_heads)
+    : mean_heads_(mean_heads),
+      negative_slope_(attributes.real("negative_slope")),
       self_loops_(attributes.integer("add_self_loops") != 0) {}
 
 void Gat::compute(const Context& context) const {
@@ -55,17 +56,18 @@ void Gat::compute(const Context& context) const {
   const int64_t heads = alpha_src.shape[1], channels = channels_of(x, heads, "x");
   require_table(alpha_src, x.shape[0], heads, "alpha_src");
   require_table(alpha_dst, rows.count, heads, "alpha_dst");
-  require_ends(rows, x, bias, self_loops_);
-  const attention::Operands o{rows.rowptr, rows.col, rows.edges, x.data,
-                              heads,       channels, self_loops_};
+  const attention::Operands o{rows.rowptr, rows.col, rows.edges,  x.data,
+                              heads,       channels, self_loops_, mean_heads_};
+  require_ends(rows, o, x, bias);
   attend(context, rows, o, bias.data, [&](auto) {
     return attention::Additive{
         alpha_src.data, alpha_dst.data, negative_slope_, nullptr, nullptr, heads};
   });
 }
 
-Gatv2::Gatv2(const Attributes& attributes)
-    : negative_slope_(attributes.real("negative_slope")),
+Gatv2::Gatv2(const Attributes& attributes, bool mean_heads)
+    : mean_heads_(mean_heads),
+      negative_slope_(attributes.real("negative_slope")),
       self_loops_(attributes.integer("add_self_loops") != 0) {}
 
 void Gatv2::compute(const Context& context) const {
@@ -78,16 +80,17 @@ void Gatv2::compute(const Context& context) const {
   const int64_t heads = att.shape[0], channels = channels_of(x_l, heads, "x_l");
   require_table(att, heads, channels, "att");
   require_table(x_r, rows.count, x_l.shape[1], "x_r");
-  require_ends(rows, x_l, bias, self_loops_);
-  const attention::Operands o{rows.rowptr, rows.col, rows.edges, x_l.data,
-                              heads,       channels, self_loops_};
+  const attention::Operands o{rows.rowptr, rows.col, rows.edges,  x_l.data,
+                              heads,       channels, self_loops_, mean_heads_};
+  require_ends(rows, o, x_l, bias);
   attend(context, rows, o, bias.data, [&](auto fixed) {
     return attention::Dynamic<decltype(fixed)::value>{
         x_l.data, x_r.data, att.data, negative_slope_, nullptr, nullptr, heads, channels};
   });
 }
 
-DotAttention::DotAttention(const Attributes& attributes) : heads_(attributes.integer("heads")) {}
+DotAttention::DotAttention(const Attributes& attributes, bool mean_heads)
+    : mean_heads_(mean_heads), heads_(attributes.integer("heads")) {}
 
 void DotAttention::compute(const Context& context) const {
   const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
@@ -98,7 +101,7 @@ void DotAttention::compute(const Context& context) const {
   require_table(query, rows.count, value.shape[1], "query");
   require_table(key, value.shape[0], value.shape[1], "key");
   const attention::Operands o{rows.rowptr, rows.col, rows.edges, value.data,
-                              heads_,      channels, false};
+                              heads_,      channels, false,      mean_heads_};
   const float factor = 1.0f / std::sqrt((float)channels);
   attend(context, rows, o, nullptr, [&](auto fixed) {
     return attention::Scaled<decltype(fixed)::value>{

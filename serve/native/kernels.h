@@ -59,10 +59,11 @@ struct Gat {
                                      {kFloat}, {kFloat}, {kFloat, kOptional}};
   static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, H·C]
 
-  explicit Gat(const Attributes& attributes);
+  explicit Gat(const Attributes& attributes, bool mean_heads = false);
   void compute(const Context& context) const;
 
  private:
+  bool mean_heads_;
   float negative_slope_;
   bool self_loops_;
 };
@@ -74,10 +75,11 @@ struct Gatv2 {
                                      {kFloat}, {kFloat}, {kFloat, kOptional}};
   static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, H·C]
 
-  explicit Gatv2(const Attributes& attributes);
+  explicit Gatv2(const Attributes& attributes, bool mean_heads = false);
   void compute(const Context& context) const;
 
  private:
+  bool mean_heads_;
   float negative_slope_;
   bool self_loops_;
 };
@@ -88,11 +90,28 @@ struct DotAttention {
   static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat}, {kFloat}, {kFloat}};
   static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, H·C]
 
-  explicit DotAttention(const Attributes& attributes);
+  explicit DotAttention(const Attributes& attributes, bool mean_heads = false);
   void compute(const Context& context) const;
 
  private:
+  bool mean_heads_;
   int64_t heads_;
+};
+
+// The same, the mean over heads in place of all of them: out [N, C], and a bias is [C].
+struct GatMean : Gat {
+  static constexpr const char* kName = "gat_mean";
+  explicit GatMean(const Attributes& attributes) : Gat(attributes, true) {}
+};
+
+struct Gatv2Mean : Gatv2 {
+  static constexpr const char* kName = "gatv2_mean";
+  explicit Gatv2Mean(const Attributes& attributes) : Gatv2(attributes, true) {}
+};
+
+struct DotAttentionMean : DotAttention {
+  static constexpr const char* kName = "dot_attention_mean";
+  explicit DotAttentionMean(const Attributes& attributes) : DotAttention(attributes, true) {}
 };
 
 struct Extremum {

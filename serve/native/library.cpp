@@ -23,8 +23,11 @@ void add_operators(const OrtApi* api, OrtCustomOpDomain* created) {
   add<LinearInt8>(api, created);
   add<Extremum>(api, created);
   add<Gat>(api, created);
+  add<GatMean>(api, created);
   add<Gatv2>(api, created);
+  add<Gatv2Mean>(api, created);
   add<DotAttention>(api, created);
+  add<DotAttentionMean>(api, created);
   add<EdgeRows>(api, created);
   add<EdgeSoftmax>(api, created);
   add<Sddmm>(api, created);

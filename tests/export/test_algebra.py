@@ -151,3 +151,66 @@ def test_hops_without_anything_between_them_leave_one_product(tmp_path: Path) ->
     module = pyg.SGConv(12, 3, K=2)
     _, kinds = exported(module, tmp_path / "b", lowering="blocks", fanouts=[3, 3])
     assert kinds["Gemm"] == 1
+
+
+class Averaged(nn.Module):
+    """Attention whose heads are averaged, and something that reads the answers."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.conv(x, edge_index).relu()
+
+
+AVERAGED = "heads averaged while neighbours are summed"
+
+
+@pytest.mark.parametrize(
+    ("operator", "conv"),
+    [
+        ("gat", pyg.GATConv(12, 5, heads=3, concat=False)),
+        ("gat", pyg.GATConv(12, 5, heads=3, concat=False, bias=False)),
+        ("gat", pyg.GATConv(12, 5, heads=3, concat=False, residual=True)),
+        ("gatv2", pyg.GATv2Conv(12, 5, heads=3, concat=False)),
+        ("dot_attention", pyg.TransformerConv(12, 5, heads=3, concat=False)),
+    ],
+    ids=["GAT", "no bias", "residual", "GATv2", "transformer"],
+)
+@pytest.mark.parametrize("settings", [{}, {"graph": "csr"}, {"fold": False}], ids=str)
+def test_heads_are_averaged_in_their_node(
+    operator: str, conv: nn.Module, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    bundle, kinds = exported(Averaged(conv), tmp_path / "b", **settings)
+    assert bundle.manifest.choices[AVERAGED] == [f"conv ({type(conv).__name__})"]
+    assert kinds[f"{operator}_mean"] == 1
+    assert kinds["ReduceMean"] == kinds[operator] == 0
+
+
+class ManyReaders(nn.Module):
+    """Takes the mean over heads itself, and reads something else of them."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.conv, self.axis = pyg.GATConv(12, 5, heads=5), axis
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        heads = self.conv(x, edge_index).unflatten(1, (5, 5))
+        return heads.mean(dim=self.axis) + (heads[:, 0] if self.axis == 1 else 0.0)
+
+
+def test_other_means_are_left_alone(tmp_path: Path) -> None:
+    for axis in (1, 2):
+        bundle, kinds = exported(ManyReaders(axis), tmp_path / str(axis))
+        assert AVERAGED not in bundle.manifest.choices
+        assert kinds["gat"] == 1
+
+
+def test_scores_are_computed_from_what_is_narrower(tmp_path: Path) -> None:
+    """GAT's scores are products with products: of what goes in, where the heads are wider."""
+    bundle, kinds = exported(pyg.GATConv(12, 8, heads=3), tmp_path / "wide")
+    assert len(bundle.manifest.choices["linear layers merged"]) == 1
+    assert kinds["MatMul"] == 0
+    bundle, kinds = exported(pyg.GATConv(12, 4, heads=3), tmp_path / "even")
+    assert "linear layers merged" not in bundle.manifest.choices

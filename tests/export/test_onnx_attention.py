@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cases import assert_close, graphs
 from graphstill.kernels import reference
+from graphstill.kernels.layers.heads import join_heads
 from onnx_nodes import csr_of, homes, node, run, threads
 
 shapes = pytest.mark.parametrize(
@@ -89,6 +90,30 @@ def test_gatv2(graph: str, loops: bool, heads: int, channels: int, threads: int,
 def test_dot_attention(graph: str, heads: int, channels: int, threads: int, home: str) -> None:
     made = dot_attention(csr_of(graph)[2], heads * channels)
     check("dot_attention", graph, made, home, threads, heads=heads)
+
+
+@homes
+@threads
+@graphs
+@loops
+@shapes
+def test_means_over_heads(
+    graph: str, loops: bool, heads: int, channels: int, threads: int, home: str
+) -> None:
+    rowptr, col, num_nodes = csr_of(graph)
+    gats = {"negative_slope": SLOPE, "add_self_loops": int(loops)}
+    for op_type, made, settings in (
+        ("gat", gat(num_nodes, heads, channels, loops=False), gats),
+        ("gatv2", gatv2(num_nodes, heads, channels, loops=False), gats),
+        ("dot_attention", dot_attention(num_nodes, heads * channels), {"heads": heads}),
+    ):
+        define: Callable[..., tuple[Tensor, Tensor]] = getattr(reference, op_type)
+        bias = torch.randn(channels, dtype=torch.float64) if loops and settings is gats else None
+        wanted = join_heads(define(rowptr, col, **made, **settings)[0], heads, bias)
+        given = made if bias is None else made | {"bias": bias}
+        inputs = {"rowptr": rowptr, "col": col, **{n: v.float() for n, v in given.items()}}
+        asked = node(f"{op_type}_mean", list(inputs), ["out"], **settings)
+        assert_close(run(asked, inputs, home, threads)[0], wanted)
 
 
 @homes
