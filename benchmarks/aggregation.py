@@ -242,7 +242,7 @@ def compiled(folder: Path) -> str:
     source.write_text(LOOPS)
     flags = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-lm"]
     subprocess.run([gcc, str(source), *flags, "-o", str(library)], check=True)
-    return str(library.resolve())
+    return os.path.relpath(library)
 
 
 def rows_of(kind: str, width: int, order: str, library: str) -> list[Any]:

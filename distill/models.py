@@ -20,9 +20,10 @@ from .errors import DataError
 from .gcnii import GCNII, SharedGCNII
 from .graphs import Features, Graph, are_ids
 from .heterogeneous import WIDE
-from .relational_models import HGT, RGCN, HeteroRGCN
+from .relational_models import RGCN
 from .residual_gat import ResidualGAT
 from .shared_gcn import SharedGCN
+from .typed_models import HGT, HeteroRGCN
 
 
 class Architecture(BaseModel):

@@ -18,7 +18,7 @@ from ..distill.study import (
     read_diagnostics,
     reference_of,
 )
-from . import study_plots as plots
+from . import cost_plots, study_plots as plots
 from .page import Section
 
 _GROUP = 6
@@ -27,7 +27,7 @@ Lines = Sequence[dict[str, Any]]
 
 
 def family(study: StudySettings, name: str) -> str:
-    """Return what kind of arm an arm is, one of `study_plots.FAMILIES`."""
+    """Return what kind of arm an arm is, one of `cost_plots.FAMILIES`."""
     if name == "teacher":
         return "teacher"
     arm = study.all_arms[name]
@@ -40,15 +40,15 @@ def family(study: StudySettings, name: str) -> str:
 
 def cost_section(study: StudySettings, summary: Summary) -> Section:
     """Return accuracy against parameters, all arms on all data sets."""
-    panels: dict[str, list[plots.Cost]] = {}
+    panels: dict[str, list[cost_plots.Cost]] = {}
     for arm in summary.arms:
-        cost = plots.Cost(arm.arm, family(study, arm.arm), arm.params, arm.tests)
+        cost = cost_plots.Cost(arm.arm, family(study, arm.arm), arm.params, arm.tests)
         panels.setdefault(arm.data, []).append(cost)
     text = (
         "Every seed is a small dot, an arm's median a large one. Arms of one size stand side by "
         "side, in the order of the table. Triangles on the axis stand for seeds far below."
     )
-    svg = plots.accuracy_against_parameters(panels)
+    svg = cost_plots.accuracy_against_parameters(panels)
     return Section("Accuracy against parameters", text, svg=svg)
 
 

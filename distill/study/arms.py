@@ -33,7 +33,7 @@ class Plan:
     @classmethod
     def of(cls, study: StudySettings, data: str, arm: Arm, knobs: dict[str, Any]) -> "Plan":
         """Set an arm's knobs."""
-        network = study.network("mlp" if arm.network == "mlp" else "student", data)
+        network = study.student_of(arm, data)
         training = {k: v for k, v in knobs.items() if k in TrainSettings.model_fields}
         trained = study.training("student", data).model_dump() | arm.train | training
         settings = TrainSettings(**trained)

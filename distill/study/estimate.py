@@ -1,7 +1,10 @@
 """How long a study will take at most, from a few epochs of each kind of run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
 
 from ..data import NodeData
 from ..distillation import distill
@@ -16,24 +19,37 @@ _EPOCHS = 4
 
 def estimate(study: StudySettings, place: Place, jobs: int) -> float:
     """Return seconds, were no run to stop early; measured on the first tuning seed's split."""
-    total = 0.0
-    for data in study.data:
-        nodes = load_data(study, place, data, study.tuning_seeds[0])
-        teacher = study.training("teacher", data)
-        architecture = architecture_of(study.network("teacher", data), nodes)
-        taught: list[Run] = []
+    with _one_thread():  # as each job has
+        return sum(_estimate(study, place, data) for data in study.data) / jobs
 
-        def teach(settings: TrainSettings) -> None:
-            taught.append(train(architecture, nodes, settings, progress=False))  # noqa: B023
 
-        seeds = study.number_of_seeds(data)
-        total += _seconds(teach, teacher) * (seeds + len(study.tuning_seeds))
-        for name, arm in study.all_arms.items():
-            searched = arm.tune and arm.like is None and bool(arm.knobs(study.space))
-            runs = seeds + (study.trials * len(study.tuning_seeds) if searched else 0)
-            plan = Plan.of(study, data, study.all_arms[name], {})
-            total += runs * _seconds(_student(plan, taught[0], nodes), plan.train)
-    return total / jobs
+def _estimate(study: StudySettings, place: Place, data: str) -> float:
+    nodes = load_data(study, place, data, study.tuning_seeds[0])
+    teacher = study.training("teacher", data)
+    architecture = architecture_of(study.network("teacher", data), nodes)
+    taught: list[Run] = []
+
+    def teach(settings: TrainSettings) -> None:
+        taught.append(train(architecture, nodes, settings, progress=False))
+
+    seeds = study.number_of_seeds(data)
+    total = _seconds(teach, teacher) * (seeds + len(study.tuning_seeds))
+    for arm in study.all_arms.values():
+        searched = arm.tune and arm.like is None and bool(arm.knobs(study.space))
+        runs = seeds + (study.trials * len(study.tuning_seeds) if searched else 0)
+        plan = Plan.of(study, data, arm, {})
+        total += runs * _seconds(_student(plan, taught[0], nodes), plan.train)
+    return total
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _student(plan: Plan, teacher: Run, nodes: NodeData) -> Callable[[TrainSettings], None]:

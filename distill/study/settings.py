@@ -97,6 +97,7 @@ class Arm(_Frozen):
         learn: From "labels" alone, from the "teacher", from "self" (a trained network of the
             student's own size), or from "peers".
         network: "student", or "mlp": an MLP of the study's `mlp` in its place.
+        student: Replaces fields of that network, for methods that need one of a kind of its own.
         label_smoothing: For labels alone.
         method: For a teacher: as in `DistillSettings`.
         peers: For peers: as in `OnlineSettings`.
@@ -108,6 +109,7 @@ class Arm(_Frozen):
 
     learn: Literal["labels", "teacher", "self", "peers"] = "teacher"
     network: Literal["student", "mlp"] = "student"
+    student: dict[str, Any] = Field(default_factory=dict)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     method: DistillSettings = DistillSettings(terms=())
     peers: OnlineSettings = OnlineSettings()
@@ -195,6 +197,8 @@ class StudySettings(_Frozen):
         for name, arm in self.all_arms.items():
             if arm.like is not None and arm.like not in self.all_arms:
                 raise ValueError(f"{name} is to be like {arm.like!r}, which is no arm")
+            for data in self.data:
+                self.student_of(arm, data)
         known = {"teacher", *self.all_arms}
         if missing := [name for name in self.against if name not in known]:
             raise ValueError(f"compared with {', '.join(missing)}, which are no arms")
@@ -216,6 +220,10 @@ class StudySettings(_Frozen):
         """Return a network as it is on a data set."""
         changes = {} if role == "mlp" else getattr(self.data[data], role)
         return _changed(getattr(self, role), changes)
+
+    def student_of(self, arm: Arm, data: str) -> Network:
+        """Return the network of an arm on a data set."""
+        return _changed(self.network(arm.network, data), arm.student)
 
     def training(self, role: Literal["teacher", "student"], data: str) -> TrainSettings:
         """Return how a network is trained on a data set."""

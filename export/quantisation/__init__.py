@@ -5,8 +5,9 @@
 """
 
 from .evidence import Evidence
-from .quantise import AgreementError, QuantiseSettings, measured_processes, quantise
+from .quantise import AgreementError, measured_processes, quantise
 from .report import QuantisationReport
+from .settings import QuantiseSettings
 
 __all__ = [
     "AgreementError",

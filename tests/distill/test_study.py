@@ -289,8 +289,10 @@ def test_a_summary_compares_seed_by_seed() -> None:
 
 
 def test_the_time_is_estimated(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
     one = estimate(small(), Place(tmp_path, None), 1)
     assert 0 < one < 600
+    assert torch.get_num_threads() == threads
 
 
 def test_lines_say_what_was_measured_and_on_whom(tmp_path: Path) -> None:
@@ -317,6 +319,10 @@ def test_first_weights_and_int8_make_arms(tmp_path: Path) -> None:
             "pruned": {"method": {"terms": [], "initialise": {"kind": "pruned"}}},
             "absorbed": {"method": {**method, "initialise": {"kind": "attention"}}},
             "int8": {"method": {"terms": []}, "train": {"int8_weights": True}},
+            "shared": {
+                "student": {"model": "SharedGCNII", "num_layers": 5},
+                "method": {"alpha": 0, "terms": [{"term": "mustad"}]},
+            },
         },
     )
     place = Place(tmp_path, None)
@@ -326,10 +332,13 @@ def test_first_weights_and_int8_make_arms(tmp_path: Path) -> None:
         "pruned": ends + 2 * 16,
         "absorbed": ends + 16,
         "int8": ends + 2 * 16,
+        "shared": ends + 16,
     }
     assert (place.run("digits", "int8", 0) / "int8.safetensors").is_file()
     with pytest.raises(ValidationError, match="int9"):
         small(arms={"wrong": {"train": {"int9_weights": True}}})
+    with pytest.raises(ValidationError, match="depth"):
+        small(arms={"wrong": {"student": {"depth": 5}}})
 
 
 def test_a_folder_from_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:

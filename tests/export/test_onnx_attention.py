@@ -96,7 +96,7 @@ def test_dot_attention(graph: str, heads: int, channels: int, threads: int, home
 @threads
 @graphs
 @loops
-@shapes
+@few_shapes
 def test_means_over_heads(
     graph: str, loops: bool, heads: int, channels: int, threads: int, home: str
 ) -> None:

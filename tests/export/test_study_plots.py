@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from graphstill.cli import app
 from graphstill.distill.errors import StudyError
 from graphstill.distill.study import Place, StudySettings, read_study, summarise
-from graphstill.export import study_plots as plots
+from graphstill.export import cost_plots, study_plots as plots
 from graphstill.export.results_page import write_results
 from graphstill.export.study_figures import family, figure_sections
 
@@ -89,12 +89,15 @@ def test_arms_are_told_by_kind() -> None:
     assert list(kinds.values()) == [
         "teacher", "labels alone", "logits", "logits", "layers", "controls", "peers",
     ]  # fmt: skip
-    assert set(kinds.values()) == set(plots.FAMILIES)
+    assert set(kinds.values()) == set(cost_plots.FAMILIES)
 
 
 def test_accuracy_against_parameters_has_a_panel_for_each_data_set() -> None:
-    costs = [plots.Cost("a", "teacher", 2_500_000, [80, 81]), plots.Cost("b", "logits", 940, [24])]
-    svg = plots.accuracy_against_parameters({"cora": costs, "photo": costs, "cs": costs[:1]})
+    costs = [
+        cost_plots.Cost("a", "teacher", 2_500_000, [80, 81]),
+        cost_plots.Cost("b", "logits", 940, [24]),
+    ]
+    svg = cost_plots.accuracy_against_parameters({"cora": costs, "photo": costs, "cs": costs[:1]})
     for text in ("cora", "photo", "cs", "2.5 M", "940", "teacher", "logits"):
         assert f">{text}<" in svg
     assert ">layers<" not in svg
