@@ -11,8 +11,9 @@ from .opening import open_session
 
 def taken_by(manifest: Manifest, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return those inputs of a whole graph that a bundle takes, in whatever form it takes them."""
-    names = {name for spec in manifest.inputs for name in (spec.name, spec.argument)}
-    if manifest.graph in ("csr", "blocks"):
+    specs = (*manifest.inputs, *manifest.edge_list_inputs)
+    names = {name for spec in specs for name in (spec.name, spec.argument)}
+    if manifest.graph == "blocks":
         names.add("edge_index")
     return {name: value for name, value in inputs.items() if name in names}
 

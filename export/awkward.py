@@ -27,7 +27,7 @@ def make_cases(bundle: Bundle, seed: int) -> Iterator[tuple[str, dict[str, Array
             yield name, fill(bundle, rng, {}, {})
         return
     if bundle.manifest.graph == "typed":
-        graphs = typed_graphs(bundle.manifest.inputs, rng)
+        graphs = typed_graphs(bundle.manifest.edge_list_inputs, rng)
     else:
         graphs = {
             name: ({"num_nodes": num_nodes}, {"edge_index": edges})
@@ -124,15 +124,13 @@ def fill(
 ) -> dict[str, Array]:
     """Return random inputs for graphs of given sizes and edges."""
     sizes, inputs = dict(sizes), dict[str, Array]()
-    for spec in bundle.manifest.inputs:
+    for spec in bundle.manifest.edge_list_inputs:
         if spec.name in edges:
             sizes[str(spec.shape[1])] = edges[spec.name].shape[1]
     sizes.setdefault("num_edges", next((e.shape[1] for e in edges.values()), 0))
-    for spec in bundle.manifest.inputs:
+    for spec in bundle.manifest.edge_list_inputs:
         if spec.name in edges:
             inputs[spec.name] = edges[spec.name]
-        elif spec.name in ("rowptr", "col"):
-            inputs["edge_index"] = edges["edge_index"]
         elif spec.name == "x_scale":  # comes with x, of which the session makes int8
             continue
         else:
@@ -178,7 +176,7 @@ def random_graph(
 
 
 def _sized(bundle: Bundle, rng: np.random.Generator, num_nodes: int, num_edges: int) -> Graphs:
-    specs = bundle.manifest.inputs
+    specs = bundle.manifest.edge_list_inputs
     dims = [str(d) for s in specs for d in s.shape if re.fullmatch(r"num_nodes(__.*)?", str(d))]
     return dict.fromkeys(dims, num_nodes), {
         name: _edges(rng, (num_nodes, num_nodes), num_edges) for name in edge_lists(specs)
@@ -203,8 +201,8 @@ def subgraph(
     Returns:
         The inputs, and the ids of the nodes that were kept, sorted, by dimension.
     """
-    specs = {spec.name: spec for spec in bundle.manifest.inputs}
-    ends = edge_lists(bundle.manifest.inputs)
+    specs = {spec.name: spec for spec in bundle.manifest.edge_list_inputs}
+    ends = edge_lists(bundle.manifest.edge_list_inputs)
     reached = {dim: np.zeros(size, bool) for dim, size in sizes.items()}
     for dim, ids in seeds.items():
         reached[dim][ids] = True

@@ -87,7 +87,8 @@ def export(
             normalised, and a call gives features for exactly its nodes; "blocks", standard
             operators alone on a fixed number of in-neighbours of each seed, `x [batch, slots, F]`
             and `edge_count [batch, slots]`, which `serve.Session.blocks` cuts out of a graph.
-        graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col.
+        graph: "edge_index" for an edge list in any order, or "csr" for rowptr and col; of each type
+            of edges where there are several.
         fanouts: With lowering="blocks": how many in-neighbours each hop takes, from the seeds
             outwards. With as many as nodes have, answers are the whole graph's.
         batch: With lowering="blocks": how many seeds every call has, for targets that want all

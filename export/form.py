@@ -46,8 +46,6 @@ class Form:
 
     def check_types(self, typed: bool) -> None:
         """Raise ExportError if a graph of several types has no such form."""
-        if typed and self.graph == "csr":
-            raise ExportError('graph="csr" is for graphs of one type of nodes; leave it out')
         if self.lowering == "blocks" and (typed or self.graph == "csr"):
             raise ExportError('lowering="blocks" takes a graph of one type of nodes as edge_index')
 

@@ -14,6 +14,7 @@ from .errors import ExportError
 from .flattening import Nested, Part, sizes_of
 from .form import Form
 from .head_means import fuse_head_means
+from .hops import count_hops
 from .lint import Finding, lint_model
 from .relational import tidy_splits
 
@@ -74,7 +75,7 @@ def lower(
     if form.fanouts is None and (averaged := fuse_head_means(model)):
         choices["heads averaged while neighbours are summed"] = averaged
     tables = _take_form(model, parts, form, held)
-    hops = passes.count_hops(model) if form.fanouts is None else len(form.fanouts)
+    hops = count_hops(model) if form.fanouts is None else len(form.fanouts)
     pooling.fuse_scatters(model)
     pooling.name_graph_counts(model)
     tables = passes.table_sizes(model) | tables
@@ -113,9 +114,15 @@ def _take_form(
         relations = passes.relation_counts(model)
         blocks.lower(model, form.fanouts, form.batch)
         return relations
-    elif form.graph == "csr" and "edge_index" in parts:
-        passes.take_csr_inputs(model)
+    elif form.graph == "csr" and (ends := _destinations(parts)):
+        passes.take_csr_inputs(model, ends)
     return {}
+
+
+def _destinations(parts: Mapping[str, Part]) -> dict[str, str]:
+    """Return what the destinations of each edge list count in."""
+    typed = {name: part.ends[1] for name, part in parts.items() if part.ends is not None}
+    return typed or ({"edge_index": "num_nodes"} if "edge_index" in parts else {})
 
 
 def held_inputs(inputs: Mapping[str, Nested]) -> dict[str, NDArray[Any]]:

@@ -62,7 +62,7 @@ def manifest_of(
     given = [v for v in model.graph.input if not (lowered.in_degree and v.name == "in_degree")]
     return Manifest(
         inputs=tuple(
-            replace(_spec(value, parts.get(value.name)), below=lowered.tables.get(value.name))
+            replace(_spec(value, _part(value, parts)), below=lowered.tables.get(value.name))
             for value in given
         ),
         outputs=tuple(_spec(value, answers[value.name]) for value in model.graph.output),
@@ -82,6 +82,12 @@ def manifest_of(
         warnings=[str(finding) for finding in lowered.findings if finding.severity != "note"],
         **vars(about),
     )
+
+
+def _part(value: onnx.ValueInfoProto, parts: Mapping[str, Part]) -> Part | None:
+    """Return the part that an input is, or whose sources it is."""
+    label = value.name.removeprefix("col")
+    return parts.get(value.name) or parts.get(f"edge_index{label}")
 
 
 def _graph(parts: Mapping[str, Part], form: Form) -> str:

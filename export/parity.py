@@ -22,6 +22,7 @@ from .baking import held_graph
 from .blocks.checks import compare_blocks
 from .flattening import flat_answers, nest
 from .opening import open_session
+from .targets import sorted_by_type
 
 TOLERANCE = 1e-4
 SEEDS_OF_SUBGRAPH = 16
@@ -169,7 +170,7 @@ def _expected(
 
 def nested(bundle: Bundle, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return flat inputs as the module takes them, those by type in dictionaries."""
-    specs = {spec.name: spec for spec in bundle.manifest.inputs}
+    specs = {spec.name: spec for spec in bundle.manifest.edge_list_inputs}
     places = []
     for name in inputs:
         spec = specs.get(name)
@@ -223,10 +224,12 @@ def _scale(expected: list[Array]) -> float:
 def _prepared(session: Session, inputs: dict[str, Array]) -> dict[str, Any]:
     """Return the same inputs in the other way in which a call may give them.
 
-    That is a graph that was sorted beforehand, or dictionaries by type.
+    That is a graph that was sorted beforehand, in dictionaries where there are several types.
     """
+    if session.bundle.manifest.graph == "typed":
+        return nested(session.bundle, sorted_by_type(session, inputs))
     if "edge_index" not in inputs:
-        return nested(session.bundle, inputs)
+        return inputs
     graph = session.prepare(inputs["edge_index"], len(inputs["x"]))
     return {**inputs, "edge_index": graph}
 

@@ -1,6 +1,6 @@
 """What is done to an exported graph before it is written: small passes over onnx.ModelProto."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -8,21 +8,6 @@ from onnx import helper, numpy_helper
 
 from .bodies import DOMAIN, body_for
 from .errors import ExportError
-
-AGGREGATIONS = (
-    "dot_attention",
-    "dot_attention_mean",
-    "extremum",
-    "gat",
-    "gat_mean",
-    "gatv2",
-    "gatv2_mean",
-    "sddmm",
-    "spmm",
-    "spmm_heads",
-    "spmm_int8",
-    "spmm_int8_rows",
-)
 
 
 def ours(model: onnx.ModelProto, *op_types: str) -> list[onnx.NodeProto]:
@@ -75,39 +60,59 @@ def drop_unread_outputs(model: onnx.ModelProto) -> None:
             del node.output[1:]
 
 
-def take_csr_inputs(model: onnx.ModelProto) -> None:
-    """Replace the input edge_index and its sorting by the inputs rowptr and col.
+def take_csr_inputs(model: onnx.ModelProto, ends: Mapping[str, str]) -> None:
+    """Replace edge lists and their sorting by rowptr and col, of each type of edges if there are.
 
     What belongs to an edge must then be given in CSR order, so its reordering goes too.
 
+    Args:
+        model: The model.
+        ends: The dimension that the destinations of each edge list count in, by its name.
+
     Raises:
-        ExportError: If the model uses edge_index for anything but its convolutions.
+        ExportError: If the model sorts another graph, or uses an edge list for anything but its
+            convolutions.
     """
     nodes = ours(model, "csr")
-    if len(nodes) != 1 or nodes[0].input[0] != "edge_index":
-        raise ExportError(f'graph="csr" needs a model with one graph, this one sorts {len(nodes)}')
-    rowptr, col, *perm = nodes[0].output
-    model.graph.node.remove(nodes[0])
-    for name in filter(None, perm):
-        _drop_reordering(model, name)
-    _count_edges_by(model, col)
-    if _is_read(model, "edge_index"):
-        readers = [node.op_type for node in model.graph.node if "edge_index" in node.input]
+    sorted_lists = [node.input[0] for node in nodes]
+    if not nodes or len(set(sorted_lists)) < len(nodes) or not ends.keys() >= set(sorted_lists):
         raise ExportError(
-            f'graph="csr": the model uses edge_index outside its convolutions ({readers[0]}); '
+            f'graph="csr" needs a model that sorts each edge list that it is given once, this one '
+            f"sorts {len(nodes)} graphs, of {', '.join(ends)}"
+        )
+    for node in nodes:
+        _take_sorted(model, node, ends[node.input[0]])
+
+
+def _take_sorted(model: onnx.ModelProto, node: onnx.NodeProto, destinations: str) -> None:
+    name = node.input[0]
+    rowptr, col, *perm = node.output
+    model.graph.node.remove(node)
+    for values in filter(None, perm):
+        _drop_reordering(model, values)
+    _count_edges_by(model, name, col)
+    if _is_read(model, name):
+        readers = [reader.op_type for reader in model.graph.node if name in reader.input]
+        raise ExportError(
+            f'graph="csr": the model uses {name} outside its convolutions ({readers[0]}); '
             'export it with graph="edge_index"'
         )
-    model.graph.input.remove(next(i for i in model.graph.input if i.name == "edge_index"))
-    for name, kind, size in (("rowptr", "INT64", "num_nodes + 1"), ("col", "INT32", "num_edges")):
-        _rename(model, {"rowptr": rowptr, "col": col}[name], name)
-        element = getattr(onnx.TensorProto, kind)
-        model.graph.input.append(helper.make_tensor_value_info(name, element, [size]))
+    given = next(value for value in model.graph.input if value.name == name)
+    edges = given.type.tensor_type.shape.dim[1].dim_param
+    model.graph.input.remove(given)
+    label = name.removeprefix("edge_index")
+    for array, old, kind, size in (
+        (f"rowptr{label}", rowptr, onnx.TensorProto.INT64, f"{destinations} + 1"),
+        (f"col{label}", col, onnx.TensorProto.INT32, edges),
+    ):
+        _rename(model, old, array)
+        model.graph.input.append(helper.make_tensor_value_info(array, kind, [size]))
 
 
-def _count_edges_by(model: onnx.ModelProto, col: str) -> None:
-    """Make whoever asks edge_index for the number of edges ask col."""
+def _count_edges_by(model: onnx.ModelProto, edges: str, col: str) -> None:
+    """Make whoever asks an edge list for the number of edges ask col."""
     for node in model.graph.node:
-        if node.op_type == "Shape" and node.input[0] == "edge_index":
+        if node.op_type == "Shape" and node.input[0] == edges:
             asked = {a.name: a.i for a in node.attribute}
             if asked == {"start": 1, "end": 2}:
                 node.input[0] = col
@@ -204,81 +209,6 @@ def check_safe(model: onnx.ModelProto) -> None:
                 "than one thread. It comes from index_add or index_put(accumulate=True) in the "
                 "model; scatter_add computes the same and is safe."
             )
-
-
-def count_hops(model: onnx.ModelProto) -> int | None:
-    """Return how many edges an answer looks back along, None where it sees the whole graph.
-
-    Aggregations follow edges, and so does a Gather of both ends of each edge. A tensor that is
-    computed from per-node values in another way and has no node dimension itself is a summary of
-    the graph (a pooling, a norm over all nodes), and whatever uses it sees everything.
-    """
-    hops, summary = _hops(model)
-    return hops if summary is None else None
-
-
-def summary_of_graph(model: onnx.ModelProto) -> onnx.NodeProto | None:
-    """Return the first node that makes a summary of the whole graph, for `count_hops`."""
-    return _hops(model)[1]
-
-
-def _hops(model: onnx.ModelProto) -> tuple[int, onnx.NodeProto | None]:
-    per_node, ends = _tensors_with(model, "num_nodes"), _ends_of_edges(model)
-    known = _known_shapes(model)
-    depth: dict[str, int] = {}
-    for node in model.graph.node:
-        is_ours = node.domain == DOMAIN
-        follows = node.op_type == "Gather" and node.input[1] in ends
-        if node.op_type not in ("Shape", "Size") and any(name in per_node for name in node.input):
-            if not is_ours and not follows and (known - per_node).intersection(node.output):
-                return 0, node
-            # what has no known shape may have a node dimension
-            per_node |= set(node.output) - known
-        if is_ours and node.op_type in AGGREGATIONS:
-            follows = node.input[0] not in ends  # pairs belong to their destination already
-        stay = _NOT_OF_SOURCES.get(node.op_type, ()) if is_ours else ()
-        depths = [depth.get(n, 0) + (follows and i not in stay) for i, n in enumerate(node.input)]
-        depth |= dict.fromkeys(node.output, max(depths, default=0))
-    return max((depth.get(output.name, 0) for output in model.graph.output), default=0), None
-
-
-# inputs of aggregations that belong to edges, whose ends were followed before, or to destinations
-_NOT_OF_SOURCES = {
-    "spmm": (3, 5, 6, 7),
-    "spmm_int8_rows": (4, 5, 6, 7),
-    "spmm_heads": (3,),
-    "extremum": (3,),
-}
-
-
-def _ends_of_edges(model: onnx.ModelProto) -> set[str]:
-    """Return the values that name an end of each edge, and where the pairs of a node start."""
-    found = {"col"}
-    for node in model.graph.node:
-        if node.domain == DOMAIN:
-            at = {"csr": 1, "edge_rows": 0, "relational_csr": 2}.get(node.op_type)
-            found |= set() if at is None else {node.output[at]}
-        elif node.op_type in ("Cast", "Reshape", "Unsqueeze", "Identity"):
-            found |= {node.output[0]} if node.input[0] in found else set()
-    return found
-
-
-def _known_shapes(model: onnx.ModelProto) -> set[str]:
-    """Return the values of whose shape every size is known, as a number or by name."""
-    return {
-        value.name
-        for value in value_infos(model)
-        if value.type.tensor_type.HasField("shape")
-        and all(d.WhichOneof("value") for d in value.type.tensor_type.shape.dim)
-    }
-
-
-def _tensors_with(model: onnx.ModelProto, dim: str) -> set[str]:
-    return {
-        value.name
-        for value in value_infos(model)
-        if any(dim in d.dim_param for d in value.type.tensor_type.shape.dim)
-    }
 
 
 def value_infos(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:

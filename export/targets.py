@@ -57,10 +57,25 @@ def _called(session: "Session", inputs: Mapping[str, Any], prepared: bool) -> Ca
     feeds = taken_by(session.bundle.manifest, inputs)
     if prepared and graph != "none":
         if graph == "typed":
-            raise ValueError("graphs of several types are not sorted beforehand")
+            feeds = sorted_by_type(session, feeds)
+            return lambda: session(feeds)
         feeds |= session.quantise(feeds["x"]) if session.takes_int8 else {}
         feeds["edge_index"] = session.prepare(feeds["edge_index"], len(feeds["x"]))
     return lambda: session(feeds)
+
+
+def sorted_by_type(session: "Session", inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a graph of several types with the edges of each type sorted."""
+    from ..serve import Graph
+
+    flat = session.flat(inputs)
+    specs = session.bundle.manifest.edge_list_inputs
+    sizes = {s.shape[0]: len(flat[s.name]) for s in specs if s.shape and not s.is_edge_list}
+    for spec in specs:
+        if spec.ends is not None:
+            source, target = (sizes[end] for end in spec.ends)
+            flat[spec.name] = Graph.from_edge_index(flat[spec.name], target, source, name=spec.name)
+    return flat
 
 
 def requests(

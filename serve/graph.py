@@ -17,29 +17,46 @@ class Graph:
         rowptr: Where the in-edges of each node start, [num_nodes + 1] int64.
         col: Source of each in-edge, [num_edges] int32.
         perm: The caller's edge at each position, [num_edges] int64.
+        num_src: Number of nodes that sources are counted in, where it is not num_nodes.
     """
 
     rowptr: NDArray[np.int64]
     col: NDArray[np.int32]
     perm: NDArray[np.int64]
+    num_src: int | None = None
 
     @classmethod
-    def from_edge_index(cls, edge_index: ArrayLike, num_nodes: int) -> "Graph":
+    def from_edge_index(
+        cls,
+        edge_index: ArrayLike,
+        num_nodes: int,
+        num_src: int | None = None,
+        *,
+        name: str = "edge_index",
+    ) -> "Graph":
         """Sort an edge list [2, num_edges] by destination, stably.
 
+        Args:
+            edge_index: Sources and destinations, int64 or int32, any order.
+            num_nodes: Number of nodes; of destinations where sources are of another type.
+            num_src: Number of sources, where they are of another type.
+            name: What to call the edge list in errors.
+
         Raises:
-            InputError: If it is no edge list of integers, or an id is outside [0, num_nodes).
+            InputError: If it is no edge list of integers, or an id is outside [0, num_nodes), or
+                [0, num_src) of a source.
         """
-        edges = check_edge_index(edge_index)
-        check_ids(edges, num_nodes)
-        if num_nodes > np.iinfo(np.int32).max:
-            raise InputError(f"a graph may have 2³¹ - 1 nodes, got {num_nodes}")
+        edges = check_edge_index(edge_index, name)
+        sources = num_nodes if num_src is None else num_src
+        check_ends(edges, (sources, num_nodes), "" if name == "edge_index" else name)
+        if max(num_nodes, sources) > np.iinfo(np.int32).max:
+            raise InputError(f"a graph may have 2³¹ - 1 nodes, got {max(num_nodes, sources)}")
         src, dst = edges
         # numpy sorts 16-bit integers by counting, wider ones by comparing
         perm = np.argsort(dst.astype(np.uint16) if num_nodes <= 1 << 16 else dst, kind="stable")
         rowptr = np.zeros(num_nodes + 1, np.int64)
         np.cumsum(np.bincount(dst, minlength=num_nodes), out=rowptr[1:])
-        return cls(rowptr, src[perm].astype(np.int32), perm)
+        return cls(rowptr, src[perm].astype(np.int32), perm, num_src)
 
     @property
     def num_nodes(self) -> int:
@@ -128,15 +145,21 @@ def check_ends(edges: NDArray[np.int64], sizes: tuple[int, int], name: str = "")
     )
 
 
-def check_csr(rowptr: NDArray[np.int64], col: NDArray[np.int32], num_nodes: int) -> None:
-    """Raise InputError unless two arrays are a CSR graph of that many nodes."""
-    if rowptr.ndim != 1 or col.ndim != 1 or rowptr.size != num_nodes + 1:
+def check_csr(
+    rowptr: NDArray[np.int64],
+    col: NDArray[np.int32],
+    sizes: tuple[int, int],
+    names: tuple[str, str] = ("rowptr", "col"),
+) -> None:
+    """Raise InputError unless two arrays are a CSR graph of that many sources and destinations."""
+    num_src, num_dst = sizes
+    if rowptr.ndim != 1 or col.ndim != 1 or rowptr.size != num_dst + 1:
         raise InputError(
-            f"rowptr must be [num_nodes + 1] = [{num_nodes + 1}] and col [num_edges], "
+            f"{names[0]} must be [num_nodes + 1] = [{num_dst + 1}] and {names[1]} [num_edges], "
             f"got {list(rowptr.shape)} and {list(col.shape)}"
         )
     if rowptr[0] != 0 or rowptr[-1] != col.size or (np.diff(rowptr) < 0).any():
-        raise InputError(f"rowptr must rise from 0 to num_edges = {col.size}")
-    if col.size and (col.min() < 0 or col.max() >= num_nodes):
-        at = int(((col < 0) | (col >= num_nodes)).argmax())
-        raise InputError(f"col[{at}] is {col[at]}, ids must lie in [0, {num_nodes})")
+        raise InputError(f"{names[0]} must rise from 0 to num_edges = {col.size}")
+    if col.size and (col.min() < 0 or col.max() >= num_src):
+        at = int(((col < 0) | (col >= num_src)).argmax())
+        raise InputError(f"{names[1]}[{at}] is {col[at]}, ids must lie in [0, {num_src})")

@@ -46,27 +46,35 @@ def with_graph(
         raise InputError(
             "the model takes blocks: cut them out of a graph, session.blocks(graph, seeds, x=x)"
         )
-    if graph.num_nodes != num_nodes:
-        raise InputError(f"the graph has {graph.num_nodes} nodes, x has {num_nodes}")
+    if graph.num_nodes != num_nodes or graph.num_src not in (None, num_nodes):
+        sources = "" if graph.num_src is None else f" and {graph.num_src} sources"
+        raise InputError(f"the graph has {graph.num_nodes} nodes{sources}, x has {num_nodes}")
     arrays = {name: getattr(graph, name) for name in GRAPH_INPUTS[manifest.graph]}
     if given.keys() & arrays.keys():
         raise InputError(f"a graph stands for {', '.join(arrays)}: give one or the other")
-    per_edge = {}
-    for spec in manifest.inputs:
-        if spec.shape[:1] == ("num_edges",) and spec.name in given:
+    return {**given, **in_order(manifest.inputs, given, graph, "num_edges"), **arrays}
+
+
+def in_order(
+    specs: Sequence[TensorSpec], given: Mapping[str, Any], graph: Graph, dim: str
+) -> dict[str, Array]:
+    """Return what belongs to the edges of a graph, which dim counts, in the graph's order."""
+    found = {}
+    for spec in specs:
+        if spec.shape[:1] == (dim,) and spec.name in given:
             value = np.asarray(given[spec.name])
             if value.shape[:1] != graph.perm.shape:
                 raise InputError(
                     f"{spec.name} must have shape [{len(graph.perm)}, …], one for each edge, "
                     f"got {list(value.shape)}"
                 )
-            per_edge[spec.name] = value[graph.perm]
-    return {**given, **per_edge, **arrays}
+            found[spec.name] = value[graph.perm]
+    return found
 
 
 def fit(spec: TensorSpec, value: Any, sizes: dict[str, int]) -> Array:
     """Return one input as an array, checking type and shape and remembering dynamic sizes."""
-    if spec.name == "edge_index" or spec.ends is not None:
+    if spec.is_edge_list:
         array: Array = check_edge_index(value, spec.name)
     else:
         array = np.asarray(value)
@@ -88,7 +96,7 @@ def fit(spec: TensorSpec, value: Any, sizes: dict[str, int]) -> Array:
 
 def check_range(spec: TensorSpec, array: Array, sizes: Mapping[str, int]) -> None:
     """Check ids that no operator checks, or none that knows what they are called here."""
-    if spec.ends is not None:
+    if spec.ends is not None and spec.is_edge_list:
         source, target = (sizes[end] for end in spec.ends)
         check_ends(array, (source, target), spec.name)
     is_batch = spec.name.partition("__")[0] == "batch"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from .errors import BundleError
@@ -32,7 +32,7 @@ class TensorSpec:
         shape: Sizes; a string is a dimension whose size may differ from call to call.
         argument: The dictionary by type that it is an entry of, "x_dict"; None where it is none.
         key: Its key there: a type of nodes, "paper", or of edges, ("author", "writes", "paper").
-        ends: Of an edge list between types: the dimensions that sources and destinations count in.
+        ends: Of edges between types: the dimensions that sources and destinations count in.
         below: Of ids that a table in the model has a row for: the number of its rows.
     """
 
@@ -56,6 +56,16 @@ class TensorSpec:
                     f"{self.name} has the size {dim!r} in the manifest; a size is a name or a "
                     "number that is not negative"
                 )
+
+    @property
+    def is_edge_list(self) -> bool:
+        """Whether it is sources and destinations, [2, E]."""
+        return self.name == "edge_index" or (self.ends is not None and len(self.shape) == 2)
+
+    @property
+    def is_col(self) -> bool:
+        """Whether it is the sources of sorted edges, [E]."""
+        return self.name == "col" or (self.ends is not None and len(self.shape) == 1)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
@@ -102,7 +112,8 @@ class Manifest:
         architecture: Name and arguments of the network, where it is one that graphstill can
         rebuild.
         graph: Form of the graph: "edge_index", "csr", "blocks" for trees of in-neighbours, "typed"
-            for an edge list of each type of edges, or "none" for a model without one.
+            for an edge list, or rowptr and col, of each type of edges, or "none" for a model
+            without one.
         lowering: "fused", aggregation as nodes of ours; "baked", the same with the graph inside;
             "blocks", standard operators on a fixed number of in-neighbours.
         fanouts: Where graph is "blocks": the number of in-neighbours in each hop, from the seeds
@@ -182,6 +193,17 @@ class Manifest:
     def model(self) -> str:
         """Name of the file that holds the model."""
         return "model.onnx" if self.target is None else str(self.target.get("model"))
+
+    @property
+    def edge_list_inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs, with an edge list in place of each rowptr and col."""
+        cols = {spec.name.removeprefix("col"): spec for spec in self.inputs if spec.is_col}
+        names = {f"{array}{label}" for label in cols for array in ("rowptr", "col")}
+        lists = (
+            replace(spec, name=f"edge_index{label}", dtype="int64", shape=(2, *spec.shape))
+            for label, spec in cols.items()
+        )
+        return (*(spec for spec in self.inputs if spec.name not in names), *lists)
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

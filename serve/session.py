@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from .graph import Graph, check_csr, check_ids, in_degree
 from .inputs import check_finite, check_range, entries, fit, num_nodes_of, with_graph
 from .manifest import TensorSpec
 from .runtime import CPU, options_for, register, register_installed, start, usable_processors
+from .typed import check_typed_csr, prepare_typed, with_typed_graphs
 
 Array = NDArray[Any]
 
@@ -69,16 +70,27 @@ class Session:
         """The inputs that a call must give."""
         return self.bundle.manifest.inputs
 
-    def prepare(self, edge_index: ArrayLike, num_nodes: int) -> Graph:
+    @overload
+    def prepare(self, edge_index: ArrayLike, num_nodes: int) -> Graph: ...
+
+    @overload
+    def prepare(
+        self, edge_index: Mapping[tuple[str, ...], ArrayLike], num_nodes: Mapping[str, int]
+    ) -> dict[tuple[str, ...], Graph]: ...
+
+    def prepare(self, edge_index: Any, num_nodes: Any) -> Graph | dict[tuple[str, ...], Graph]:
         """Sort a graph once, to pass it to many calls in place of edge_index.
 
         Args:
-            edge_index: Sources and destinations, [2, num_edges], int64 or int32, any order.
-            num_nodes: Number of nodes.
+            edge_index: Sources and destinations, [2, num_edges], int64 or int32, any order; a
+                dictionary of such, by type of edges, for a graph of several types.
+            num_nodes: Number of nodes; by type of nodes for a graph of several types.
 
         Raises:
-            InputError: If it is no edge list, or an id is outside [0, num_nodes).
+            InputError: If something is no edge list, or an id is outside [0, num_nodes).
         """
+        if isinstance(edge_index, Mapping):
+            return prepare_typed(self.bundle.manifest, edge_index, num_nodes)
         return Graph.from_edge_index(edge_index, num_nodes)
 
     def blocks(
@@ -157,7 +169,8 @@ class Session:
             named: The same, as keywords. A graph is given as edge_index, as a `Graph` from
                 `prepare` under any name, or, to a model exported with graph="csr", as rowptr and
                 col. What belongs to an edge follows the order of the edges given. Inputs by type of
-                nodes or edges may also be given as the module takes them, as dictionaries by type.
+                nodes or edges may also be given as the module takes them, as dictionaries by type,
+                which may hold a `Graph` for each type of edges.
 
         Returns:
             Outputs by name.
@@ -186,18 +199,20 @@ class Session:
         return {
             name: entry
             for argument, value in inputs.items()
-            for name, entry in entries(self.inputs, argument, value)
+            for name, entry in entries(self.bundle.manifest.edge_list_inputs, argument, value)
         }
 
     def _feeds(self, given: dict[str, Any]) -> dict[str, Array]:
-        given = self.flat(given)
+        given, manifest = self.flat(given), self.bundle.manifest
+        if manifest.graph == "typed":
+            given, proven = with_typed_graphs(manifest, given)
+            feeds = self._checked(given)
+            check_typed_csr(manifest, feeds, proven)
+            return feeds
         graphs = [name for name, value in given.items() if isinstance(value, Graph)]
-        if graphs and self.bundle.manifest.graph == "typed":
-            raise InputError(f"{graphs[0]} must be an edge list; a Graph has one type of nodes")
         if len(graphs) > 1:
             raise InputError(f"one graph is enough, got {', '.join(graphs)}")
         graph = given.pop(graphs[0]) if graphs else None
-        manifest = self.bundle.manifest
         if self.takes_int8 and "x" in given and np.asarray(given["x"]).dtype == np.float32:
             given |= quantise_features(given["x"])
         num_nodes = num_nodes_of(manifest.inputs, given)
@@ -238,7 +253,7 @@ class Session:
         """Check ids, unless the model checks them itself."""
         form = self.bundle.manifest.graph
         if form == "csr":
-            check_csr(feeds["rowptr"], feeds["col"], num_nodes)
+            check_csr(feeds["rowptr"], feeds["col"], (num_nodes, num_nodes))
         elif form == "edge_index" and not self._model_checks_ids:
             check_ids(feeds["edge_index"], num_nodes)
 

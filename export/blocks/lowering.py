@@ -15,8 +15,9 @@ import onnx
 from onnx import helper
 
 from ..errors import ExportError
+from ..hops import count_hops, summary_of_graph
 from ..lint import lint_model
-from ..passes import count_hops, module_of, normalisations, ours, summary_of_graph
+from ..passes import module_of, normalisations, ours
 from .levels import INSTEAD, Levels
 from .trees import COUNTED, Trees
 

@@ -70,6 +70,10 @@ def export_aoti(
     _check_tools(device)
     module, example = _on_cpu(module), name_inputs(module, example_inputs)
     example = {name: _on_cpu(value) for name, value in example.items()}
+    if graph == "csr" and any(isinstance(value, Mapping) for value in example.values()):
+        raise ExportError(
+            'format="aoti" sorts a graph of several types in the call; leave graph="csr" out'
+        )
     with tempfile.TemporaryDirectory() as folder:
         described = export(module, example, Path(folder) / "onnx", graph=graph, about=about)
         weights = described.read("weights.safetensors")

@@ -14,7 +14,7 @@ from graphstill.distill import Architecture, Run, build
 from graphstill.distill.graphs import HeteroGraph
 from graphstill.export import ExportError, check_parity, export, export_run, rebuild, targets
 from graphstill.export.bench import random_inputs
-from graphstill.serve import Bundle, InputError, Session
+from graphstill.serve import Bundle, Graph, InputError, Session
 
 KINDS = [("author", "writes", "paper"), ("paper", "cites", "paper"), ("paper", "of", "author")]
 WIDTHS = {"author": 3, "paper": 5}
@@ -144,9 +144,86 @@ def test_wrong_inputs_are_refused(
         session({**given, **changed})
     with pytest.raises(InputError, match="missing x__paper"):
         session({name: value for name, value in given.items() if name != "x__paper"})
-    graph = session.prepare(np.zeros((2, 30), np.int64), 4)
-    with pytest.raises(InputError, match="a Graph has one type of nodes"):
+    graph = session.prepare(np.zeros((2, 30), np.int64), 5)
+    with pytest.raises(InputError, match=r"5 sources and 5 destinations, the other .* 4 and 4"):
         session({**given, "edge_index__paper__cites__paper": graph})
+
+
+@pytest.fixture(scope="module")
+def by_row(own: tuple[Own, Bundle], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The same module, the edges of each type sorted by destination."""
+    bundle = export(own[0], example(), tmp_path_factory.mktemp("csr") / "b", graph="csr")
+    assert isinstance(bundle, Bundle)
+    return bundle
+
+
+def test_edges_of_each_type_may_be_sorted_once(own: tuple[Own, Bundle], by_row: Bundle) -> None:
+    report = check_parity(own[0], by_row)
+    assert report.ok, report.failures
+    manifest = Bundle.load(by_row.path).manifest  # from its JSON
+    assert manifest.hops == own[1].manifest.hops
+    specs = {spec.name: spec for spec in manifest.inputs}
+    assert not any(spec.is_edge_list for spec in specs.values())
+    writes = "author__writes__paper"
+    assert specs[f"rowptr__{writes}"].shape == ("num_nodes__paper + 1",)
+    assert specs[f"col__{writes}"].shape == (f"num_edges__{writes}",)
+    assert specs[f"col__{writes}"].ends == ("num_nodes__author", "num_nodes__paper")
+    kinds = [node.op_type for node in onnx.load(by_row.path / "model.onnx").graph.node]
+    assert "csr" not in kinds
+
+
+def test_all_forms_of_typed_edges_give_the_same(own: tuple[Own, Bundle], by_row: Bundle) -> None:
+    given = arrays(example(11, 4, 30))
+    wanted = Session(own[1])(given)
+    for session in (Session(own[1]), Session(by_row)):
+        graphs = session.prepare(given["edge_index_dict"], {"author": 11, "paper": 4})
+        for got in (session(given), session({**given, "edge_index_dict": graphs})):
+            assert all(np.array_equal(got[name], value) for name, value in wanted.items())
+    got = session(raw(given, graphs))
+    assert all(np.array_equal(got[name], value) for name, value in wanted.items())
+
+
+def raw(given: Any, graphs: dict[Any, Graph]) -> dict[str, Any]:
+    """The arrays of the file themselves."""
+    flat = {f"x__{kind}": x for kind, x in given["x_dict"].items()}
+    for kind, graph in graphs.items():
+        flat["rowptr__" + "__".join(kind)] = graph.rowptr
+        flat["col__" + "__".join(kind)] = graph.col
+    weights = given["edge_attr_dict"][KINDS[1]][graphs[KINDS[1]].perm]
+    return {**flat, "edge_attr__paper__cites__paper": weights}
+
+
+def test_wrong_sorted_edges_are_refused(by_row: Bundle) -> None:
+    session, given = Session(by_row), arrays(example(11, 4, 30))
+    edges = given["edge_index_dict"]
+    graphs = session.prepare(edges, {"author": 11, "paper": 4})
+    col = "col__author__writes__paper"
+    bad = graphs[KINDS[0]].col.copy()
+    bad[2] = 11
+    for changed, said in (
+        ({col: bad}, rf"{col}\[2\] is 11, ids must lie in \[0, 11\)"),
+        ({col: bad[1:]}, "rowptr__author__writes__paper must rise from 0 to num_edges = 29"),
+        ({"edge_index__author__writes__paper": graphs[KINDS[0]]}, "give one or the other"),
+    ):
+        with pytest.raises(InputError, match=said):
+            session({**raw(given, graphs), **changed})
+    wrong = {**edges, KINDS[0]: edges[KINDS[0]] + 11}
+    with pytest.raises(InputError, match="edge_index__author__writes__paper names source"):
+        session({**given, "edge_index_dict": wrong})
+    for counts, said in (
+        ({"paper": 4}, "how many nodes of type 'author'"),
+        ({"author": 3, "paper": 4}, "names source"),
+    ):
+        with pytest.raises(InputError, match=said):
+            session.prepare(edges, counts)
+    with pytest.raises(InputError, match=r"no edges .*'likes'.*; it has .*'writes'"):
+        session.prepare({("paper", "likes", "paper"): edges[KINDS[1]]}, {"paper": 4})
+    turned = session.prepare({KINDS[0]: edges[KINDS[0]]}, {"author": 12, "paper": 4})
+    with pytest.raises(InputError, match=r"12 sources and 4 destinations, the other .* 11 and 4"):
+        session({**given, "edge_index_dict": {**edges, **turned}})
+    del given["x_dict"]["author"]
+    with pytest.raises(InputError, match="an input of num_nodes__author is missing"):
+        session(given)
 
 
 class Plain(torch.nn.Module):
@@ -171,8 +248,11 @@ def test_what_to_hetero_made(tmp_path: Path) -> None:
     assert report.ok, report.failures
 
 
-@pytest.mark.parametrize(("name", "layers"), [("HeteroRGCN", 2), ("HGT", 1)])
-def test_networks_of_graphstill(name: str, layers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "layers", "graph"),
+    [("HeteroRGCN", 2, "edge_index"), ("HeteroRGCN", 2, "csr"), ("HGT", 1, "edge_index")],
+)
+def test_networks_of_graphstill(name: str, layers: int, graph: str, tmp_path: Path) -> None:
     kinds = [["paper", "at", "venue"], ["venue", "of", "paper"], ["paper", "cites", "paper"]]
     architecture = Architecture(
         name=name,
@@ -190,13 +270,15 @@ def test_networks_of_graphstill(name: str, layers: int, tmp_path: Path) -> None:
     )
     module = build(architecture)
     run = Run(module=module.eval(), architecture=architecture, accuracy={}, provenance={})
-    bundle = export_run(run, tmp_path / "b")
+    bundle = export_run(run, tmp_path / "b", graph=graph)
     report = check_parity(rebuild(bundle), bundle)
     assert report.ok, report.failures
     assert (bundle.manifest.hops, bundle.manifest.embedding_parameters) == (layers, 24)
     given, threads = random_inputs(bundle, 30, 90), torch.get_num_threads()
     fused, plain = (t(given, threads, path=str(bundle.path)) for t in (targets.bundle, targets.pyg))
     np.testing.assert_allclose(fused()["logits"], plain(), atol=1e-5)
+    prepared = targets.bundle(given, threads, path=str(bundle.path), prepared=True)
+    np.testing.assert_array_equal(prepared()["logits"], fused()["logits"])
     session, rng = Session(bundle), np.random.default_rng(0)
     edges = {tuple(kind): rng.integers(0, 4, (2, 9)) for kind in kinds}
     paper = rng.random((4, 5), np.float32)
@@ -273,7 +355,7 @@ def bad_exports() -> list[Any]:
         pytest.param(Sums(), (x, {kind: edges[kind].int()}), {}, r"must be \[2, E\] int64"),
         pytest.param(Sums(), ({**x, "author": 3}, edges), {}, "x__author is int"),
         pytest.param(Sums(), (x, edges, torch.rand(6)), {}, "cannot tell what weight counts"),
-        pytest.param(Sums(), (x, edges), {"graph": "csr"}, "one type of nodes"),
+        pytest.param(Sums(), (x, edges), {"graph": "csr"}, "this one sorts 0 graphs"),
         pytest.param(conv, (x, edges), {}, r"takes \*args_dict: give the example by name"),
         pytest.param(conv, {"x_dict": x, "edge_index_dict": edges}, {}, "paper.*: ChebConv: no"),
         pytest.param(Outer(Branching()), (x, edges), {}, r"parts.odd \(Branching\): what it does"),
@@ -289,3 +371,11 @@ def test_what_cannot_be_exported_says_why(
     with pytest.raises(ExportError, match=said):
         export(module, inputs, tmp_path / "b", **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_hgt_sorts_all_types_together_and_says_so(tmp_path: Path) -> None:
+    given = example()
+    x, edges = given["x_dict"], given["edge_index_dict"]
+    module = pyg.HGTConv(WIDTHS, 8, (list(x), list(edges)), heads=2)
+    with pytest.raises(ExportError, match="sorts each edge list that it is given once"):
+        export(module, (x, edges), tmp_path / "b", graph="csr")
