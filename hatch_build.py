@@ -1,9 +1,9 @@
 """Build hook: compiles the C++ kernels of torch and of ONNX Runtime into a wheel.
 
 Each library is built for any processor of its kind and, on x86-64, once more for each level that
-can be chosen when it is loaded. Where there is no C++ compiler, or compiling fails, the wheel is
-pure Python: torch and the exported models then run their portable forms, and
-`graphstill --version` says which of the two an installation has.
+can be chosen when it is loaded. CXX and CXXFLAGS are heeded as in any C++ build. Where there is no
+C++ compiler, or compiling fails, the wheel is pure Python: torch and the exported models then run
+their portable forms, and `graphstill --version` says which of the two an installation has.
 """
 
 import os
@@ -65,6 +65,7 @@ def _compile(compiler: str, library: Path, level: str) -> str:
     target = library.with_name(f"{library.name}.{level}.so" if level else f"{library.name}.so")
     partial = target.with_suffix(".partial")
     command = [compiler, *FLAGS, *([f"-march={level}"] if level else [])]
+    command += os.environ.get("CXXFLAGS", "").split()
     with tempfile.TemporaryDirectory() as folder:
         objects = []
         for source in sorted(library.parent.glob("*.cpp")):

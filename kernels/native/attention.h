@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "channels.h"
+#include "folded.h"
 
 namespace graphstill::attention {
 
@@ -115,48 +116,30 @@ GRAPHSTILL_INLINE void add_to_total(const Operands& o, Chunk& chunk) {
   });
 }
 
-// The same where a vector holds the heads of several edges, 16 / H of them, side by side: across a
-// vector, lanes that are a multiple of H apart belong together.
-struct Folded {
-  Ints apart[4];  // lanes moved by 8, 4, 2, 1
-  explicit Folded() {
-    for (int s = 0; s < 4; ++s)
-      for (int lane = 0; lane < kLanes; ++lane) apart[s][lane] = lane ^ (8 >> s);
-  }
-  static bool suits(int64_t heads) { return heads <= kLanes && kLanes % heads == 0; }
+// The same where a vector holds the heads of several edges side by side.
+GRAPHSTILL_INLINE void subtract_top(const Folded& folded, int64_t heads, Chunk& chunk) {
+  float* score = chunk.score.data();
+  const int64_t size = chunk.count * heads;
+  for (int64_t at = size; at % kLanes; ++at) score[at] = -__builtin_inff();
+  Floats top = load(chunk.top.data());
+  for (int64_t at = 0; at < size; at += kLanes) top = larger(load(score + at), top);
+  top = folded.largest(top, heads);
+  for (int64_t at = 0; at < size; at += kLanes) store(score + at, load(score + at) - top);
+  store(chunk.top.data(), top);
+}
 
-  GRAPHSTILL_INLINE void subtract_top(int64_t heads, Chunk& chunk) const {
-    float* score = chunk.score.data();
-    const int64_t size = chunk.count * heads;
-    for (int64_t at = size; at % kLanes; ++at) score[at] = -__builtin_inff();
-    Floats top = load(chunk.top.data());
-    for (int64_t at = 0; at < size; at += kLanes) {
-      const Floats value = load(score + at);
-      top = value > top ? value : top;
-    }
-    for (int s = 0; (8 >> s) >= heads; ++s) {
-      const Floats other = pick(top, apart[s]);
-      top = other > top ? other : top;
-    }
-    for (int64_t at = 0; at < size; at += kLanes) store(score + at, load(score + at) - top);
-    store(chunk.top.data(), top);
-  }
-
-  GRAPHSTILL_INLINE void add_to_total(int64_t heads, Chunk& chunk) const {
-    Floats total{};
-    for (int64_t at = 0; at < chunk.count * heads; at += kLanes)
-      total += load(chunk.score.data() + at);
-    for (int s = 0; (8 >> s) >= heads; ++s) total += pick(total, apart[s]);
-    store(chunk.total.data(), load(chunk.total.data()) + total);
-  }
-};
+GRAPHSTILL_INLINE void add_to_total(const Folded& folded, int64_t heads, Chunk& chunk) {
+  Floats total{};
+  for (int64_t at = 0; at < chunk.count * heads; at += kLanes) total += load(chunk.score.data() + at);
+  store(chunk.total.data(), load(chunk.total.data()) + folded.total(total, heads));
+}
 
 // Turns the scores of a chunk into exp(score - top), top being the largest so far, adds them to
 // their total, and brings what was summed before, out and total, to that same base.
 GRAPHSTILL_INLINE void soften(const Operands& o, const Folded& folded, Chunk& chunk, float* out) {
   const bool fold = Folded::suits(o.heads);
   for (int64_t h = 0; h < o.heads; ++h) chunk.before[h] = chunk.top[h];
-  fold ? folded.subtract_top(o.heads, chunk) : subtract_top(o, chunk);
+  fold ? subtract_top(folded, o.heads, chunk) : subtract_top(o, chunk);
   for (int64_t h = 0; h < o.heads && chunk.started; ++h)
     if (chunk.before[h] < chunk.top[h]) {
       const float shrink = std::exp(chunk.before[h] - chunk.top[h]);
@@ -165,7 +148,7 @@ GRAPHSTILL_INLINE void soften(const Operands& o, const Folded& folded, Chunk& ch
     }
   chunk.started = true;
   chunk.exponentiate(o.heads);
-  fold ? folded.add_to_total(o.heads, chunk) : add_to_total(o, chunk);
+  fold ? add_to_total(folded, o.heads, chunk) : add_to_total(o, chunk);
 }
 
 // Writes the mean of a row's heads and returns it.
