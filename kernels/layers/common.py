@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import functional
@@ -127,3 +128,46 @@ class SymmetricNorm(torch.nn.Module):
             bias=bias,
             residual=residual,
         )
+
+
+# PyG's names of reductions, by ours
+REDUCTIONS = {"mean": "mean", "add": "sum", "sum": "sum", "max": "max", "min": "min"}
+
+
+def sum_and_root(
+    graph: CSRGraph,
+    x: Tensor,
+    target: Tensor | None,
+    linear: torch.nn.Linear,
+    root: torch.nn.Linear | None,
+    reduce: str,
+    edge_weight: Tensor | None = None,
+) -> Tensor:
+    """Return W · reduce_{j ∈ N(i)} e_ji x_j + b + W_root target_i, as GraphSAGE and GraphConv do.
+
+    For sums and means the product with W comes before or after the aggregation, whichever moves
+    fewer features.
+
+    Args:
+        graph: The graph.
+        x: Features of sources, [M, F].
+        target: Features of destinations; without, or without root, there is no term of theirs.
+        linear: W and b.
+        root: W_root.
+        reduce: How neighbours are reduced.
+        edge_weight: Weight of each edge, [E].
+
+    Returns:
+        [N, width of b].
+    """
+    own = None if target is None or root is None else (target, root.weight)
+    if x.shape[-1] > linear.weight.shape[0] and reduce in ("mean", "sum"):
+        residual, h = None if own is None else F.linear(*own), F.linear(x, linear.weight)
+        return functional.spmm(
+            graph, h, edge_weight, reduce=reduce, bias=linear.bias, residual=residual
+        )
+    total = functional.spmm(graph, x, edge_weight, reduce=reduce)
+    if own is None:
+        return linear(total)
+    # the root's part first: the other product then adds to it in passing
+    return torch.addmm(F.linear(*own, linear.bias), total, linear.weight.t())

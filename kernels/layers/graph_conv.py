@@ -3,17 +3,21 @@
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .. import functional
 from ..graph import CSRGraph
-from .common import UnsupportedError, as_graph, known_widths, require_default_flow, widths_of
+from .common import (
+    REDUCTIONS,
+    UnsupportedError,
+    as_graph,
+    known_widths,
+    require_default_flow,
+    sum_and_root,
+    widths_of,
+)
 
 if TYPE_CHECKING:
     from torch_geometric import nn as pyg
-
-_REDUCE = {"add": "sum", "sum": "sum", "mean": "mean", "max": "max", "min": "min"}
 
 
 class GraphConv(torch.nn.Module):
@@ -42,8 +46,8 @@ class GraphConv(torch.nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if aggr not in _REDUCE:
-            raise ValueError(f"aggr must be one of {', '.join(_REDUCE)}, got {aggr!r}")
+        if aggr not in REDUCTIONS:
+            raise ValueError(f"aggr must be one of {', '.join(REDUCTIONS)}, got {aggr!r}")
         self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, aggr
         source, target = widths_of(in_channels)
         self.lin_rel = torch.nn.Linear(source, out_channels, bias=bias)
@@ -54,8 +58,8 @@ class GraphConv(torch.nn.Module):
         """Return a layer with a PyG layer's settings; its parameters are still to be moved."""
         require_default_flow(conv)
         aggr = conv.aggr
-        if not isinstance(aggr, str) or aggr not in _REDUCE:
-            raise UnsupportedError(f"aggr={aggr!r} is not one of {', '.join(_REDUCE)}")
+        if not isinstance(aggr, str) or aggr not in REDUCTIONS:
+            raise UnsupportedError(f"aggr={aggr!r} is not one of {', '.join(REDUCTIONS)}")
         widths = known_widths(conv.in_channels, conv.lin_rel, conv.lin_root)
         return cls(widths, conv.out_channels, aggr, conv.lin_rel.bias is not None)
 
@@ -85,15 +89,8 @@ class GraphConv(torch.nn.Module):
         source, target = x if isinstance(x, (tuple, list)) else (x, x)
         num_dst = size[1] if size is not None else (source if target is None else target).size(0)
         graph = as_graph(edge_index, source.size(0), num_dst)
-        root = None if target is None else self.lin_root(target)
-        reduce, linear = _REDUCE[self.aggr], self.lin_rel
-        if source.shape[-1] > self.out_channels and reduce in ("sum", "mean"):
-            h = F.linear(source, linear.weight)
-            return functional.spmm(
-                graph, h, edge_weight, reduce=reduce, bias=linear.bias, residual=root
-            )
-        out = linear(functional.spmm(graph, source, edge_weight, reduce=reduce))
-        return out if root is None else out + root
+        reduce = REDUCTIONS[self.aggr]
+        return sum_and_root(graph, source, target, self.lin_rel, self.lin_root, reduce, edge_weight)
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""

@@ -6,20 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import functional
 from ..graph import CSRGraph
 from .common import (
+    REDUCTIONS,
     UnsupportedError,
     as_graph,
     known_widths,
     require_default_flow,
+    sum_and_root,
     widths_of,
 )
 
 if TYPE_CHECKING:
     from torch_geometric import nn as pyg
-
-_REDUCE = {"mean": "mean", "add": "sum", "sum": "sum", "max": "max", "min": "min"}
 
 
 class SAGEConv(torch.nn.Module):
@@ -54,8 +53,8 @@ class SAGEConv(torch.nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if aggr not in _REDUCE:
-            raise ValueError(f"aggr must be one of {', '.join(_REDUCE)}, got {aggr!r}")
+        if aggr not in REDUCTIONS:
+            raise ValueError(f"aggr must be one of {', '.join(REDUCTIONS)}, got {aggr!r}")
         self.in_channels, self.out_channels, self.aggr = in_channels, out_channels, aggr
         self.normalize, self.root_weight, self.project = normalize, root_weight, project
         source, target = widths_of(in_channels)
@@ -70,8 +69,8 @@ class SAGEConv(torch.nn.Module):
         """Return a layer with a PyG layer's settings; its parameters are still to be moved."""
         require_default_flow(conv)
         aggr, target = conv.aggr, conv.lin_r if conv.root_weight else None
-        if not isinstance(aggr, str) or aggr not in _REDUCE:
-            raise UnsupportedError(f"aggr={aggr!r} is not one of {', '.join(_REDUCE)}")
+        if not isinstance(aggr, str) or aggr not in REDUCTIONS:
+            raise UnsupportedError(f"aggr={aggr!r} is not one of {', '.join(REDUCTIONS)}")
         return cls(
             known_widths(conv.in_channels, conv.lin_l, target),
             conv.out_channels,
@@ -109,20 +108,9 @@ class SAGEConv(torch.nn.Module):
         graph = as_graph(edge_index, source.size(0), num_dst)
         if self.project:
             source = self.lin(source).relu()
-        out = self._convolve(graph, source, target if self.root_weight else None)
+        root, reduce = self.lin_r if self.root_weight else None, REDUCTIONS[self.aggr]
+        out = sum_and_root(graph, source, target, self.lin_l, root, reduce)
         return F.normalize(out, p=2.0, dim=-1) if self.normalize else out
-
-    def _convolve(self, graph: CSRGraph, x: Tensor, target: Tensor | None) -> Tensor:
-        reduce, weight, bias = _REDUCE[self.aggr], self.lin_l.weight, self.lin_l.bias
-        if x.shape[-1] > self.out_channels and reduce in ("mean", "sum"):
-            root = None if target is None else self.lin_r(target)
-            x = F.linear(x, weight)
-            return functional.spmm(graph, x, reduce=reduce, bias=bias, residual=root)
-        if target is None:
-            return self.lin_l(functional.spmm(graph, x, reduce=reduce))
-        # the root's part first: the other product then adds to it in passing
-        root = F.linear(target, self.lin_r.weight, bias)
-        return torch.addmm(root, functional.spmm(graph, x, reduce=reduce), weight.t())
 
     def extra_repr(self) -> str:
         """Describe the layer in one line."""
