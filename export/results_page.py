@@ -1,14 +1,14 @@
 """docs/results.md: what every study came to, made of the lines and study files that are kept.
 
 A folder of results holds for each study <study>.yaml, its file, <study>.jsonl, a line for each run,
-and <study>.knobs.json, what its searches found. plan.yaml, where it is there, says what was to be
-run, by tier, so that what was not run is listed too:
+<study>.knobs.json, what its searches found, and plots, <study>.<plot>.svg. plan.yaml, where it is
+there, says what was to be run, by tier, so that what was not run is listed too:
 
     "Tier 1": [{what: GCNII on Cora, study: gcnii-cora}, {what: GAT on Physics}]
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def write_results(
     lines: Sequence[dict[str, Any]],
     knobs: dict[str, dict[str, Any]],
     folder: Path,
+    plots: Mapping[str, str] | None = None,
 ) -> None:
     """Keep a study's file, lines and knobs in a folder, and write results.md of all that are there.
 
@@ -48,6 +49,7 @@ def write_results(
         lines: Its lines.
         knobs: What its searches found, as `StudyRunner.knobs_to_keep` returns it.
         folder: The folder.
+        plots: Plots to show beside its tables, SVG by name; those of other names stay.
 
     Raises:
         StudyError: If the folder holds lines that would be lost.
@@ -62,6 +64,8 @@ def write_results(
     write_in_one_step(lines_file, text.encode())
     text = json.dumps(knobs, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     write_in_one_step(knobs_file, text.encode())
+    for name, svg in (plots or {}).items():
+        write_in_one_step(folder / f"{study.name}.{name}.svg", svg.encode())
     write_all_results(folder)
 
 
@@ -95,6 +99,9 @@ def _study_part(file: Path, study: StudySettings, folder: Path) -> str:
             parts += [f"What remains after correction, {data}. {said}"] if said else []
         parts += [table_of(summary, study.against).rstrip(), "Beside accuracy:"]
         parts.append(beside_table(summary, study.against).rstrip())
+    for plot in sorted(folder.glob(f"{study.name}.*.svg")):
+        title = plot.stem.removeprefix(f"{study.name}.").replace(".", ": ")
+        parts.append(f"![{title}]({folder.name}/{plot.name})")
     return "\n\n".join(parts) + "\n"
 
 

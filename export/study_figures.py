@@ -17,6 +17,7 @@ from ..distill.study import (
     read_curves,
     read_diagnostics,
     reference_of,
+    summarise,
 )
 from . import cost_plots, study_plots as plots
 from .page import Section
@@ -65,6 +66,17 @@ def figure_sections(
         _reliability(study, data, known),
     ]
     return [section for section in found if section is not None]
+
+
+def plots_to_keep(study: StudySettings, place: Place, lines: Lines) -> dict[str, str]:
+    """Return plots of convergence, as SVG by name, of data sets of which every run is here."""
+    summary, found = summarise(lines, study.against), dict[str, str]()
+    for data in dict.fromkeys(line["data"] for line in lines):
+        here = [line for line in lines if line["data"] == data]
+        if all(read_curves(_folder(place, line)) is not None for line in here):
+            section = _convergence(study, place, data, summary, here)
+            found |= {} if section is None else {f"{data}.convergence": section.svg}
+    return found
 
 
 def _convergence(

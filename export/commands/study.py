@@ -39,6 +39,7 @@ def study(
     with guarded(f"the same command goes on from where it stopped in {out_dir}"):
         from ...distill.study import StudyRunner, estimate, read_study
         from ..results_page import kept_lines, write_all_results, write_results
+        from ..study_figures import plots_to_keep
         from ..study_page import write_report
 
         settings = read_study(file)
@@ -55,7 +56,8 @@ def study(
         table = write_report(settings, lines or kept or [], out_dir)
         out.print(table, markup=False, soft_wrap=True)
         if results is not None and lines:
-            write_results(settings, file, lines, runner.knobs_to_keep(), results)
+            plots = plots_to_keep(settings, runner.place, lines)
+            write_results(settings, file, lines, runner.knobs_to_keep(), results, plots)
         elif results is not None:
             write_all_results(results)
         out.print(f"open {out_dir / 'report.html'}", highlight=False, soft_wrap=True)

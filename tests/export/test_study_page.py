@@ -102,6 +102,17 @@ def test_one_page_holds_every_study_with_its_command(
     assert "**+10.00 [9.82, 10.18]**" in page
 
 
+def test_plots_are_kept_beside_their_table(tmp_path: Path, lines: list[dict[str, Any]]) -> None:
+    file, kept = tmp_path / "mine.yaml", tmp_path / "results"
+    file.write_text(yaml.safe_dump(STUDY))
+    plots = {"digits.convergence": "<svg/>"}
+    write_results(read_study(file), file, lines, {}, kept, plots)
+    write_results(read_study(file), file, lines, {}, kept)  # from lines alone: the plot stays
+    assert (kept / "made-up.digits.convergence.svg").read_text() == "<svg/>"
+    shown = "![digits: convergence](results/made-up.digits.convergence.svg)"
+    assert shown in (tmp_path / "results.md").read_text()
+
+
 @pytest.mark.slow
 def test_the_command_runs_reports_and_goes_on(tmp_path: Path) -> None:
     file, out = tmp_path / "study.yaml", tmp_path / "out"

@@ -14,7 +14,7 @@ from graphstill.distill.errors import StudyError
 from graphstill.distill.study import Place, StudySettings, read_study, summarise
 from graphstill.export import cost_plots, study_plots as plots
 from graphstill.export.results_page import write_results
-from graphstill.export.study_figures import family, figure_sections
+from graphstill.export.study_figures import family, figure_sections, plots_to_keep
 
 STUDY: dict[str, Any] = {
     "name": "shown",
@@ -75,6 +75,8 @@ def test_every_run_directory_is_in_the_figures(tmp_path: Path) -> None:
     assert ">ECE 10.0 %<" in sections[3].svg
     assert ">mean of 2 seeds: 0.25 to 0.75<" in sections[1].svg
     assert ">seconds of training<" in sections[0].svg
+    assert plots_to_keep(study, place, lines) == {}  # a run is elsewhere
+    assert list(plots_to_keep(study, place, lines[:-1])) == ["digits.convergence"]
 
 
 def test_without_run_directories_there_are_no_figures(tmp_path: Path) -> None:
