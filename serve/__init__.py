@@ -5,9 +5,10 @@ from .bundle import Bundle
 from .errors import BundleError, InputError, ProviderError, ServeError
 from .features import quantise_features
 from .graph import Graph, in_degree
-from .manifest import FileEntry, Manifest, TensorSpec
+from .manifest import FileEntry, Manifest
 from .runtime import NativeLibraryWarning
 from .session import Session
+from .tensors import TensorSpec
 
 __all__ = [
     "Blocks",

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .graph import Graph, check_edge_index, check_ends
-from .manifest import GRAPH_INPUTS, Manifest, TensorSpec
+from .manifest import GRAPH_INPUTS, Manifest
+from .tensors import TensorSpec
 
 Array = NDArray[Any]
 _LARGEST = 2**31 - 1

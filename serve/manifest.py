@@ -1,16 +1,15 @@
 """manifest.json: what a bundle holds and what its model expects, format version 1."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from .errors import BundleError
+from .tensors import TensorSpec
 
 FORMAT = 1
 _LARGEST = 2**31 - 1
 
-DTYPES = "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool".split()
 
 # the arrays that stand for a graph, by the form it is given in
 GRAPH_INPUTS = {
@@ -20,70 +19,6 @@ GRAPH_INPUTS = {
     "typed": (),
     "none": (),
 }
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """An input or output of the model.
-
-    Attributes:
-        name: Its name in the ONNX file.
-        dtype: NumPy's name of its type.
-        shape: Sizes; a string is a dimension whose size may differ from call to call.
-        argument: The dictionary by type that it is an entry of, "x_dict"; None where it is none.
-        key: Its key there: a type of nodes, "paper", or of edges, ("author", "writes", "paper").
-        ends: Of edges between types: the dimensions that sources and destinations count in.
-        below: Of ids that a table in the model has a row for: the number of its rows.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-    argument: str | None = None
-    key: str | tuple[str, ...] | None = None
-    ends: tuple[str, str] | None = None
-    below: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name or self.dtype not in DTYPES:
-            raise BundleError(
-                f"the manifest has an input or output {self.name!r} of type {self.dtype!r}; it "
-                f"must have a name, and a type of {', '.join(DTYPES)}"
-            )
-        for dim in self.shape:
-            if not isinstance(dim, int | str) or isinstance(dim, bool) or _is_negative(dim):
-                raise BundleError(
-                    f"{self.name} has the size {dim!r} in the manifest; a size is a name or a "
-                    "number that is not negative"
-                )
-
-    @property
-    def is_edge_list(self) -> bool:
-        """Whether it is sources and destinations, [2, E]."""
-        return self.name == "edge_index" or (self.ends is not None and len(self.shape) == 2)
-
-    @property
-    def is_col(self) -> bool:
-        """Whether it is the sources of sorted edges, [E]."""
-        return self.name == "col" or (self.ends is not None and len(self.shape) == 1)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
-        """Read what `asdict` wrote."""
-        key, ends = value.get("key"), value.get("ends")
-        return cls(
-            str(value["name"]),
-            str(value["dtype"]),
-            tuple(value["shape"]),
-            value.get("argument"),
-            tuple(key) if isinstance(key, list) else key,
-            None if ends is None else (ends[0], ends[1]),
-            value.get("below"),
-        )
-
-
-def _is_negative(dim: int | str) -> bool:
-    return dim < 0 if isinstance(dim, int) else not dim
 
 
 @dataclass(frozen=True)
@@ -184,6 +119,9 @@ class Manifest:
         for spec in self.inputs:
             if not set(spec.ends or ()) <= sizes:
                 raise BundleError(f"{spec.name} counts in {spec.ends}, which no input has")
+            is_sorted = spec.ends is not None and not spec.is_edge_list
+            if is_sorted and spec.rowptr not in {other.name for other in self.inputs}:
+                raise BundleError(f"the manifest lists {spec.name}, and no {spec.rowptr}")
         if self.graph == "blocks":
             _check_blocks(self)
         if self.model not in self.files:
@@ -197,13 +135,19 @@ class Manifest:
     @property
     def edge_list_inputs(self) -> tuple[TensorSpec, ...]:
         """The inputs, with an edge list in place of each rowptr and col."""
-        cols = {spec.name.removeprefix("col"): spec for spec in self.inputs if spec.is_col}
-        names = {f"{array}{label}" for label in cols for array in ("rowptr", "col")}
+        names = {spec.name for spec in self.inputs}
+        sorted_ = [spec for spec in self.inputs if spec.is_col and spec.rowptr in names]
+        taken = {name for spec in sorted_ for name in (spec.name, spec.rowptr)}
         lists = (
-            replace(spec, name=f"edge_index{label}", dtype="int64", shape=(2, *spec.shape))
-            for label, spec in cols.items()
+            replace(
+                spec,
+                name=f"edge_index{spec.name.removeprefix('col')}",
+                dtype="int64",
+                shape=(2, *spec.shape),
+            )
+            for spec in sorted_
         )
-        return (*(spec for spec in self.inputs if spec.name not in names), *lists)
+        return (*(spec for spec in self.inputs if spec.name not in taken), *lists)
 
     def to_json(self) -> str:
         """Return the manifest as indented JSON."""

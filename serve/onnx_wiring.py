@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import BundleError
-from .manifest import Manifest, TensorSpec
+from .manifest import Manifest
 from .onnx_schema import inner_graphs
+from .tensors import TensorSpec
 
 # TensorProto.DataType by NumPy's name
 _TYPES = {

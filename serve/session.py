@@ -13,8 +13,8 @@ from .errors import InputError
 from .features import quantise_features
 from .graph import Graph, check_csr, check_ids, in_degree
 from .inputs import check_finite, check_range, entries, fit, num_nodes_of, with_graph
-from .manifest import TensorSpec
 from .runtime import CPU, options_for, register, register_installed, start, usable_processors
+from .tensors import TensorSpec
 from .typed import check_typed_csr, prepare_typed, with_typed_graphs
 
 Array = NDArray[Any]

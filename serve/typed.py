@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError
 from .graph import Graph, check_csr
 from .inputs import in_order
-from .manifest import Manifest, TensorSpec
+from .manifest import Manifest
+from .tensors import TensorSpec
 
 Array = NDArray[Any]
 Key = tuple[str, ...]

@@ -38,7 +38,7 @@ def data() -> NodeData:
 
 
 def test_students_differ_and_learn(data: NodeData) -> None:
-    settings = SETTINGS.model_copy(update={"epochs": 60})
+    settings = SETTINGS.model_copy(update={"epochs": 40})
     runs = train_together(GCN, data, settings, OnlineSettings(students=3))
     assert len(runs) == 3
     assert all(run.accuracy["test"] > 0.8 for run in runs)

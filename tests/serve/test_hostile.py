@@ -171,6 +171,7 @@ def test_json_that_is_no_manifest(tmp_path: Path, text: str) -> None:
 
 
 X = {"name": "x", "dtype": "float32", "shape": ["num_nodes", 2]}
+SORTED = {"name": "col__a", "dtype": "int32", "shape": ["e"], "ends": ["num_nodes", "num_nodes"]}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +195,8 @@ X = {"name": "x", "dtype": "float32", "shape": ["num_nodes", 2]}
         ({"class_names": "cat"}, "class_names"),
         ({"provenance": []}, "provenance"),
         ({"graph": ["csr"]}, "graph"),
+        ({"inputs": [X, {**X, "name": "col__a", "shape": ["e"], "ends": ["n", "n"]}]}, "counts in"),
+        ({"inputs": [X, SORTED]}, "lists col__a, and no rowptr__a"),
     ],
 )
 def test_a_manifest_of_wrong_values(tmp_path: Path, changes: dict[str, object], said: str) -> None:
