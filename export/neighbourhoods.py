@@ -119,7 +119,8 @@ class BundleRequests(Neighbourhoods):
         feeds |= {name: value.take(edges, axis=0) for name, value in self._of_edges.items()}
         if self.session.bundle.manifest.graph != "none":
             graph = part.sample.graph
-            feeds["edge_index"] = Graph(*(t.numpy() for t in (graph.rowptr, graph.col, graph.perm)))
+            rowptr, col, perm = (t.numpy() for t in (graph.rowptr, graph.col, graph.perm))
+            feeds["edge_index"] = Graph(rowptr, col, perm)
         return feeds
 
     def run(self, part: Part, feeds: Mapping[str, Any]) -> list[Array]:
