@@ -1,11 +1,11 @@
 """Compile Triton kernels for sm_90, on any machine, and print what each one uses as JSON.
 
-    python tests/kernels/cubins.py shipped WIDTH                 # what runs today
-    python tests/kernels/cubins.py candidates WIDTH OPERATOR     # all that may be tuned
-    python tests/kernels/cubins.py tile WIDTH OPERATOR BLOCK_E BLOCK_F NUM_WARPS
+    python tests/kernels/cubins.py DTYPE shipped WIDTH                 # what runs today
+    python tests/kernels/cubins.py DTYPE candidates WIDTH OPERATOR     # all that may be tuned
+    python tests/kernels/cubins.py DTYPE tile WIDTH OPERATOR BLOCK_E BLOCK_F NUM_WARPS
 
-Must run without Triton's interpreter. The kernels' own launchers are called; what they would launch
-is compiled instead.
+DTYPE is float32 or float16. Must run without Triton's interpreter. The kernels' own launchers are
+called; what they would launch is compiled instead.
 """
 
 import itertools
@@ -61,15 +61,15 @@ case = ""
 def main() -> None:
     """Compile what the command line asks for."""
     setattr(JITFunction, "run", compile_launch)  # noqa: B010
-    what, width, *rest = sys.argv[1:]
-    for dtype in (torch.float32, torch.float16):
-        if what == "shipped":
-            compile_shipped(int(width), dtype)
-        elif what == "tile":
-            compile_tiles(rest[0], int(width), dtype, [Tile(*map(int, rest[1:]))])
-        else:
-            bits = table.bits_of(rest[0], str(dtype).removeprefix("torch."))
-            compile_tiles(rest[0], int(width), dtype, candidates(rest[0], bits, int(width)))
+    name, what, width, *rest = sys.argv[1:]
+    dtype = getattr(torch, name)
+    if what == "shipped":
+        compile_shipped(int(width), dtype)
+    elif what == "tile":
+        compile_tiles(rest[0], int(width), dtype, [Tile(*map(int, rest[1:]))])
+    else:
+        bits = table.bits_of(rest[0], name)
+        compile_tiles(rest[0], int(width), dtype, candidates(rest[0], bits, int(width)))
     print(json.dumps(list(found.values())))
 
 

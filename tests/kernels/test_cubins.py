@@ -6,6 +6,7 @@ The interpreter, which the other tests use, accepts code that the compiler refus
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,17 @@ OPERATORS = (
 
 
 def compiled(*what: str) -> list[dict[str, Any]]:
-    """Return what each kernel uses, found out in a process without the interpreter."""
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *what],
-        capture_output=True,
-        text=True,
-        env=compiled_environment(),
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    """Return what each kernel uses, found out in processes without the interpreter."""
+
+    def run(dtype: str) -> list[dict[str, Any]]:
+        command = [sys.executable, str(SCRIPT), dtype, *what]
+        environment = compiled_environment()
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    with ThreadPoolExecutor(2) as pool:
+        return [kernel for found in pool.map(run, ("float32", "float16")) for kernel in found]
 
 
 def assert_fits(kernel: dict[str, Any], width: int) -> None:
