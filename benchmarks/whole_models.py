@@ -21,7 +21,8 @@ Rows of a model:
     plain ONNX      torch.onnx.export of the PyG model in ONNX Runtime; hidden 32 only
 
 All rows are checked against PyG before anything is timed. A case on the ogbn-arxiv graph takes 15
-minutes on two cores, the others a few.
+to 25 minutes on two cores, the others a few, but R-GCN, whose check with 512 channels needs more
+than 24 GB besides; `--models rgcn-32 rgcn-256` leaves it out.
 """
 
 import argparse
