@@ -25,7 +25,7 @@ def fuse_head_means(model: onnx.ModelProto) -> list[str]:
         if _splits(split, shapes, heads) and _is_mean_over_heads(values, mean):
             node.op_type += "_mean"
             node.output[0] = mean.output[0]
-            gone = [split, mean, _take_bias(values, node)]
+            gone = [split, mean, _take_bias(values, node, shapes[split.output[0]][2])]
             for other in filter(None, gone):
                 model.graph.node.remove(other)
             done.append(module_of(node))
@@ -53,13 +53,13 @@ def _is_mean_over_heads(values: Values, node: onnx.NodeProto) -> bool:
     return values.is_constant(node.input[1]) and values.array(node.input[1]).tolist() == [1]
 
 
-def _take_bias(values: Values, node: onnx.NodeProto) -> onnx.NodeProto | None:
+def _take_bias(values: Values, node: onnx.NodeProto, channels: int) -> onnx.NodeProto | None:
     """Let a node add the weight [C] that is added to its answers; return what added it before."""
     add = values.only_reader(node.output[0])
     if node.op_type == "dot_attention_mean" or add is None or add.op_type != "Add":
         return None
     bias = add.input[1] if add.input[0] == node.output[0] else add.input[0]
-    if bias not in values.constants or len(values.constants[bias].dims) != 1:
+    if bias not in values.constants or list(values.constants[bias].dims) != [channels]:
         return None
     node.input.extend([""] * (_BIAS + 1 - len(node.input)))
     node.input[_BIAS] = bias

@@ -66,16 +66,11 @@ def _called(session: "Session", inputs: Mapping[str, Any], prepared: bool) -> Ca
 
 def sorted_by_type(session: "Session", inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs of a graph of several types with the edges of each type sorted."""
-    from ..serve import Graph
-
-    flat = session.flat(inputs)
-    specs = session.bundle.manifest.edge_list_inputs
-    sizes = {s.shape[0]: len(flat[s.name]) for s in specs if s.shape and not s.is_edge_list}
-    for spec in specs:
-        if spec.ends is not None:
-            source, target = (sizes[end] for end in spec.ends)
-            flat[spec.name] = Graph.from_edge_index(flat[spec.name], target, source, name=spec.name)
-    return flat
+    flat, specs = session.flat(inputs), session.bundle.manifest.edge_list_inputs
+    edges = {spec.key: spec.name for spec in specs if spec.ends and isinstance(spec.key, tuple)}
+    num_nodes = {spec.key: len(flat[spec.name]) for spec in specs if isinstance(spec.key, str)}
+    graphs = session.prepare({key: flat[name] for key, name in edges.items()}, num_nodes)
+    return {**flat, **{edges[key]: graph for key, graph in graphs.items()}}
 
 
 def requests(

@@ -188,6 +188,22 @@ def test_heads_are_averaged_in_their_node(
     assert kinds["ReduceMean"] == kinds[operator] == 0
 
 
+class Raised(Averaged):
+    """One number for all channels is no bias."""
+
+    def __init__(self) -> None:
+        super().__init__(pyg.GATConv(12, 5, heads=3, concat=False, bias=False))
+        self.more = nn.Parameter(torch.rand(1))
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        return self.conv(x, edge_index) + self.more
+
+
+def test_what_is_no_bias_is_added_behind(tmp_path: Path) -> None:
+    _, kinds = exported(Raised(), tmp_path / "b")
+    assert kinds["gat_mean"] == kinds["Add"] == 1
+
+
 class ManyReaders(nn.Module):
     """Takes the mean over heads itself, and reads something else of them."""
 

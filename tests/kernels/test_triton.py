@@ -195,9 +195,10 @@ def test_hubs_are_joined_from_parts(
     compare(name, graph, inputs, *settings)
 
 
+@pytest.mark.parametrize("chunk", [4, 16])
 @pytest.mark.usefixtures("poisoned", "triton_everywhere")
-def test_hubs_have_an_epilogue_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu.hubs, "CHUNK", 16)
+def test_hubs_have_an_epilogue_too(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu.hubs, "CHUNK", chunk)
     rowptr, col, num_nodes = csr_of("a hub")
     for options in TORCH_OPTIONS[3:]:
         inputs = spmm_inputs(options, num_nodes, col.numel(), 7)
