@@ -21,6 +21,7 @@ from torch_geometric.nn import GCN
 
 from graphstill.distill import Distiller, LogitKD, Objective, Role, Supervised, digits
 from graphstill.distill.methods import abkd
+from graphstill.kernels import accelerate
 
 nodes = digits()
 mask = torch.zeros(nodes.num_nodes, dtype=torch.bool)
@@ -83,6 +84,8 @@ if __name__ == "__main__":
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     L.seed_everything(0, verbose=False)
     teacher, student = GCN(64, 128, 3, 10, dropout=0.3), GCN(64, 8, 3, 10)
+    accelerate(teacher)
+    accelerate(student)
     fit(Distiller(Role(teacher), Objective({"labels": (1.0, Supervised())})), epochs=60)
 
     taps = ["act#0", "act#1"]

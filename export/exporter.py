@@ -37,6 +37,7 @@ def export(
     fanouts: Sequence[int] | None = None,
     batch: int | None = None,
     fold: bool = True,
+    fuse: bool = True,
     about: About | None = None,
 ) -> Bundle: ...
 @overload
@@ -51,6 +52,7 @@ def export(
     fanouts: Sequence[int] | None = None,
     batch: int | None = None,
     fold: bool = True,
+    fuse: bool = True,
     about: About | None = None,
     **settings: Any,
 ) -> Bundle | Path: ...
@@ -65,6 +67,7 @@ def export(
     fanouts: Sequence[int] | None = None,
     batch: int | None = None,
     fold: bool = True,
+    fuse: bool = True,
     about: About | None = None,
     **settings: Any,
 ) -> Bundle | Path:
@@ -95,6 +98,9 @@ def export(
             sizes fixed; any number if None.
         fold: Whether weights take in BatchNorms, and linear layers without anything between them
             become one; without, the file has the module's own weights.
+        fuse: Whether a sum over neighbours is one node with what a layer then does with each row,
+            and attention one with the mean over its heads. Kernels for CUDA know neither (see
+            `formats.cuda`); "blocks" has no use for it.
         about: What to say of the model in its manifest.
         settings: What the format takes, see `convert`.
 
@@ -105,7 +111,7 @@ def export(
         ExportError: If a convolution has no fused form, or the model does something that ONNX
             cannot express. Nothing is written then.
     """
-    form = Form(lowering, graph, fanouts, batch, fold)
+    form = Form(lowering, graph, fanouts, batch, fold, fuse)
     about = about or About()
 
     def bundled(place: Path) -> Bundle:

@@ -19,6 +19,7 @@ class Form:
         fanouts: In-neighbours in each hop of blocks.
         batch: Seeds in every call of blocks; any number if None.
         fold: Whether weights take in BatchNorms and linear layers.
+        fuse: Whether sums and attention are one node with what follows them.
 
     Raises:
         ExportError: If these do not go together.
@@ -29,6 +30,7 @@ class Form:
     fanouts: Sequence[int] | None = None
     batch: int | None = None
     fold: bool = True
+    fuse: bool = True
 
     def __post_init__(self) -> None:
         if self.lowering not in LOWERINGS:

@@ -18,6 +18,7 @@ AGGREGATIONS = (
     "spmm_heads",
     "spmm_int8",
     "spmm_int8_rows",
+    "spmm_update",
 )
 
 
@@ -61,6 +62,7 @@ def _hops(model: onnx.ModelProto) -> tuple[int, onnx.NodeProto | None]:
 _NOT_OF_SOURCES = {
     "spmm": (3, 5, 6, 7),
     "spmm_int8_rows": (4, 5, 6, 7),
+    "spmm_update": (3, 5, 6, 7, 8, 9, 10, 11, 12),
     "spmm_heads": (3,),
     "extremum": (3,),
 }

@@ -17,6 +17,7 @@ from .head_means import fuse_head_means
 from .hops import count_hops
 from .lint import Finding, lint_model
 from .relational import tidy_splits
+from .updates import fuse_updates
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def lower(
         folding=form.fold,
         summing_first=form.lowering == "blocks",
     )
-    if form.fanouts is None and (averaged := fuse_head_means(model)):
+    fusing = form.fuse and form.fanouts is None
+    if fusing and (averaged := fuse_head_means(model)):
         choices["heads averaged while neighbours are summed"] = averaged
     tables = _take_form(model, parts, form, held)
     hops = count_hops(model) if form.fanouts is None else len(form.fanouts)
@@ -86,6 +88,8 @@ def lower(
     if takes_degrees:
         passes.accept_in_degree(model)
     passes.check_safe(model)
+    if fusing and (updated := fuse_updates(model)):
+        choices["rows updated while neighbours are summed"] = list(dict.fromkeys(updated))
     passes.attach_bodies(model)
     findings = _lint(model, {} if held or form.fanouts else parts)
     # a value of all nodes, or layers that count degrees differently: no one input could tell them

@@ -76,6 +76,22 @@ SCHEMAS = {
             "out:T",
             {"reduce": "STRING"},
         ),
+        # never traced: `updates` makes it of nodes of a finished graph
+        _schema(
+            "spmm_update",
+            "rowptr:I col:C x:T weight:T? src_scale:T? dst_scale:T? self_weight:T? bias:T? "
+            "residual:T? linear_weight:T? linear_bias:T? root:T? root_weight:T?",
+            "out:T",
+            {
+                "reduce": "STRING",
+                "activation": "STRING",
+                "out_activation": "STRING",
+                "trans_weight": "INT",
+                "trans_root": "INT",
+                "alpha": "FLOAT",
+                "identity": "FLOAT",
+            },
+        ),
         *_attention("gat", "x:T alpha_src:T alpha_dst:T bias:T?", _GAT),
         *_attention("gatv2", "x_l:T x_r:T att:T bias:T?", _GAT),
         *_attention("dot_attention", "query:T key:T value:T", {"heads": "INT"}),
@@ -154,6 +170,10 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
             out = op["spmm"](rowptr, col, x, weight, *scales, bias, reduce=reduce)
         # these two are not part of the node: ONNX has operators for them
         if residual is not None:
+            out.shape, out.dtype = (
+                residual.shape,
+                residual.dtype,
+            )  # as wide and as long, or torch says
             out = standard.Add(out, residual)
         after = {"none": lambda y: y, "relu": standard.Relu, "elu": standard.Elu}
         return after[activation](out)

@@ -48,7 +48,7 @@ GRAPHS: dict[str, tuple[Tensor, int]] = {
     "sorted": (_random(17, 80)[:, _random(17, 80)[1].argsort(stable=True)], 17),
 }
 
-WIDTHS = (1, 3, 16, 33, 64, 130)
+WIDTHS = (1, 3, 12, 16, 20, 31, 33, 45, 64, 130)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import onnx
 import onnxruntime
@@ -48,13 +49,28 @@ def options_for(home: str, threads: int) -> onnxruntime.SessionOptions:
 def run(
     node: onnx.NodeProto, inputs: Mapping[str, Tensor], home: str, threads: int
 ) -> list[Tensor]:
-    """Run one node in a model of its own, with its body in the model."""
+    """Run one node in a model of its own, with its body in the model.
+
+    Sizes are open in it, so that calls that differ in nothing else share a session.
+    """
+    kinds = tuple((name, t.dtype, t.dim()) for name, t in inputs.items())
+    session = _session(node.SerializeToString(), kinds, home, threads)
+    return [
+        torch.from_numpy(v) for v in session.run(None, {n: t.numpy() for n, t in inputs.items()})
+    ]
+
+
+@lru_cache(maxsize=64)
+def _session(
+    serialised: bytes, inputs: tuple[tuple[str, torch.dtype, int], ...], home: str, threads: int
+) -> onnxruntime.InferenceSession:
+    node = onnx.NodeProto.FromString(serialised)
     body = body_for(node)
     node.overload = body.overload
-    values = {
-        name: helper.make_tensor_value_info(name, _TYPES[t.dtype], [None] * t.dim())
-        for name, t in inputs.items()
-    }
+    values = [
+        helper.make_tensor_value_info(name, _TYPES[dtype], [None] * rank)
+        for name, dtype, rank in inputs
+    ]
     rank = 1 if node.op_type in ("csr", "edge_rows", "gcn_norm", "relational_csr") else 2
     outputs = [
         helper.make_tensor_value_info(
@@ -63,18 +79,15 @@ def run(
         for name, formal in zip(node.output, SCHEMAS[node.op_type].outputs, strict=False)
     ]
     model = helper.make_model(
-        helper.make_graph([node], "g", list(values.values()), outputs),
+        helper.make_graph([node], "g", values, outputs),
         functions=[body],
         opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid(DOMAIN, 1)],
         ir_version=10,
     )
     onnx.checker.check_model(model)
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options_for(home, threads), providers=["CPUExecutionProvider"]
     )
-    return [
-        torch.from_numpy(v) for v in session.run(None, {n: t.numpy() for n, t in inputs.items()})
-    ]
 
 
 def node(

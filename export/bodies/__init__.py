@@ -17,10 +17,18 @@ from .edges import edge_rows, edge_softmax, sddmm
 from .graph import csr, gcn_norm
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relational_csr
-from .sums import SPMM_INPUTS, extremum, spmm, spmm_heads, spmm_int8
+from .sums import (
+    SPMM_INPUTS,
+    UPDATE_INPUTS,
+    extremum,
+    spmm,
+    spmm_heads,
+    spmm_int8,
+    spmm_update,
+)
 from .text import DOMAIN, OPSET
 
-__all__ = ["DOMAIN", "OPSET", "SPMM_INPUTS", "body_for"]
+__all__ = ["DOMAIN", "OPSET", "SPMM_INPUTS", "UPDATE_INPUTS", "body_for"]
 
 _Body = Callable[[Sequence[str], Mapping[str, object]], onnx.FunctionProto]
 
@@ -44,6 +52,7 @@ _BODIES: dict[str, _Body] = {
     "spmm_heads": spmm_heads,
     "spmm_int8": spmm_int8,
     "spmm_int8_rows": spmm_int8_rows,
+    "spmm_update": spmm_update,
 }
 
 

@@ -6,7 +6,7 @@ import onnx
 
 from .text import SEGMENTS, function, given, overload, pieces, scaled, text
 
-SPMM_INPUTS = (
+SPMM_INPUTS: tuple[str, ...] = (
     "rowptr",
     "col",
     "x",
@@ -16,6 +16,17 @@ SPMM_INPUTS = (
     "self_weight",
     "bias",
 )
+
+UPDATE_INPUTS: tuple[str, ...] = (
+    *SPMM_INPUTS,
+    "residual",
+    "linear_weight",
+    "linear_bias",
+    "root",
+    "root_weight",
+)
+
+_ACTIVATIONS = {"none": "Identity", "relu": "Relu", "elu": "Elu"}
 
 _MEAN = """
     counted = Max (degree, ones)
@@ -48,7 +59,45 @@ def spmm(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.Functi
     )
 
 
-def sum_of_rows(there: Mapping[str, bool], reduce: str, x: str) -> list[str]:
+def spmm_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+    """Sum or average each row's pieces, add, activate, multiply and activate."""
+    there = {name: given(inputs, i) for i, name in enumerate(UPDATE_INPUTS)}
+    kinds = [text(attributes[name]) for name in ("reduce", "activation", "out_activation")]
+    reduce, activation, out_activation = kinds
+    lines = sum_of_rows(there, reduce, "x", out="sums")
+    lines.append(f"added = {'Add (sums, residual)' if there['residual'] else 'Identity (sums)'}")
+    if there["linear_weight"]:
+        lines.append(f"near = {_ACTIVATIONS[activation]} (added)")
+        lines += _products(there, bool(attributes["identity"]))
+        lines.append(f"out = {_ACTIVATIONS[out_activation]} (product)")
+    else:
+        lines.append(f"out = {_ACTIVATIONS[activation]} (added)")
+    names = sorted(attributes)
+    kinds += ["identity"] if attributes["identity"] else []
+    return function(
+        f"spmm_update <{', '.join(names)}> ({', '.join(UPDATE_INPUTS)}) => (out)",
+        lines,
+        overload("_".join(kinds), **{name: there[name] for name in UPDATE_INPUTS[3:]}),
+    )
+
+
+def _products(there: Mapping[str, bool], identity: bool) -> list[str]:
+    """Return the lines that multiply `near`, and the node's own row, by weights."""
+    lines, added = list[str](), ["linear_bias"] if there["linear_bias"] else []
+    if there["root"]:
+        names = ", ".join(["root", "root_weight", *added])
+        lines.append(f"own_product = Gemm <transB: int = @trans_root> ({names})")
+        added = ["own_product"]
+    factors = "alpha: float = @alpha, transB: int = @trans_weight"
+    if not identity:
+        names = ", ".join(["near", "linear_weight", *added])
+        return [*lines, f"product = Gemm <{factors}> ({names})"]
+    factors += ", beta: float = @identity"
+    lines.append(f"mapped = Gemm <{factors}> (near, linear_weight, near)")
+    return [*lines, f"product = {f'Add (mapped, {added[0]})' if added else 'Identity (mapped)'}"]
+
+
+def sum_of_rows(there: Mapping[str, bool], reduce: str, x: str, out: str = "out") -> list[str]:
     """Return the lines that compute `out` from rows of float, by what else is there."""
     lines = [SEGMENTS, f"width = Shape <start = 1> ({x})"]
     lines.append(scaled("u", x, "src_scale") if there["src_scale"] else f"u = Identity ({x})")
@@ -74,7 +123,7 @@ def sum_of_rows(there: Mapping[str, bool], reduce: str, x: str) -> list[str]:
     if there["dst_scale"]:
         lines.append(scaled("scaled", last, "dst_scale"))
         last = "scaled"
-    lines.append(f"out = Add ({last}, bias)" if there["bias"] else f"out = Identity ({last})")
+    lines.append(f"{out} = Add ({last}, bias)" if there["bias"] else f"{out} = Identity ({last})")
     return lines
 
 

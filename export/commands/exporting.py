@@ -50,6 +50,13 @@ def export(
         ),
     ] = None,
     root: Root = None,
+    fuse: Annotated[
+        bool,
+        typer.Option(
+            help="Whether sums and attention are one node with what follows them; the kernels for "
+            "CUDA need --no-fuse."
+        ),
+    ] = True,
     name: Annotated[
         str | None,
         typer.Option(help="triton: name of the model; that of the run or bundle if not given."),
@@ -117,6 +124,7 @@ def export(
             lowering=lowering,
             fanouts=None if fanouts is None else _numbers(fanouts, "fanouts"),
             batch=batch,
+            fuse=fuse,
             example=example,
             **settings,
         )

@@ -7,7 +7,8 @@ assembler, and the library finds CUDA's driver when it first launches a kernel. 
 set of widths and operands, so a library is built for a bundle and holds what its nodes need. There
 are kernels for sums, maxima and attention (`spmm`, `extremum`, `gat`, `gatv2`, `dot_attention`);
 other nodes run the CPU's operators, which lie beside the library and are registered with it. Among
-those is attention whose heads are averaged (`gat_mean`, `gatv2_mean`, `dot_attention_mean`).
+those are sums that do more (`spmm_update`) and attention whose heads are averaged (`gat_mean`,
+`gatv2_mean`, `dot_attention_mean`): export with `fuse=False`, or `--no-fuse`, to have none of them.
 
     Session(bundle, native="OUT/libgraphstill_cuda.so", providers=["CUDAExecutionProvider", …])
 
@@ -62,7 +63,10 @@ def build(
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
     needed = variants(onnx.load_from_string(bundle.read_model()))
     if not needed:
-        raise ExportError(f"{bundle.path} has no node of an operator that has a kernel")
+        raise ExportError(
+            f"{bundle.path} has no node that there is a kernel for; export it with fuse=False "
+            "(--no-fuse), which leaves sums, products and means over heads apart"
+        )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

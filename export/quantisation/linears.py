@@ -8,6 +8,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from ..bodies import UPDATE_INPUTS
+from ..passes import ours
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -58,10 +61,23 @@ def _as_linear(node: onnx.NodeProto, weights: set[str]) -> Iterator[Linear]:
     yield Linear(node, node.input[1], outputs_first, bias, *factors)
 
 
-def read_weight(model: onnx.ModelProto, linear: Linear) -> NDArray[np.float32]:
+def read_weight(model: onnx.ModelProto, name: str, outputs_first: bool) -> NDArray[np.float32]:
     """Return the weight of a product as [O, K]."""
-    value = numpy_helper.to_array(initializer(model, linear.weight))
-    return value if linear.outputs_first else value.T
+    value = numpy_helper.to_array(initializer(model, name))
+    return value if outputs_first else value.T
+
+
+def find_weights(model: onnx.ModelProto) -> dict[str, bool]:
+    """Return the weights of products, those of `spmm_update` too, and which are [O, K]."""
+    found = {linear.weight: linear.outputs_first for linear in find_linears(model)}
+    known = {t.name for t in model.graph.initializer if is_float(t)}
+    for node in ours(model, "spmm_update"):
+        names = dict(zip(UPDATE_INPUTS, node.input, strict=False))
+        turned = {a.name: bool(a.i) for a in node.attribute}
+        for weight, way in (("linear_weight", "trans_weight"), ("root_weight", "trans_root")):
+            if names.get(weight) in known:
+                found[names[weight]] = turned[way]
+    return found
 
 
 def initializer(model: onnx.ModelProto, name: str) -> onnx.TensorProto:

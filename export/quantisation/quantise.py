@@ -18,6 +18,7 @@ from ..card import model_card
 from ..errors import ExportError
 from ..harness import measure
 from ..report import Row, Settings
+from ..updates import split_updates
 from .evidence import Evidence, compare
 from .report import JSON, MARKDOWN, QuantisationReport, Speed, percent
 from .rows import SCALE, quantise_rows
@@ -111,6 +112,8 @@ def shrink(
             "quantise the bundle that it was made of"
         )
     model = onnx.load_from_string(bundle.read_model())
+    if settings.mode in ("dynamic", "static"):  # which put integers into products, and into sums
+        split_updates(model)
     trained = safetensors.numpy.load(bundle.read(INT8)) if INT8 in manifest.files else {}
     state = safetensors.numpy.load(bundle.read("weights.safetensors"))
     weights: Mapping[str, Int8Weight] = {}

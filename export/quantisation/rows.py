@@ -52,7 +52,9 @@ def quantise_rows(
     if features:
         rows.take("x", SCALE)
     weights = {
-        linear.weight: quantise_weight(read_weight(model, linear), trained)
+        linear.weight: quantise_weight(
+            read_weight(model, linear.weight, linear.outputs_first), trained
+        )
         for linear in find_linears(model)
     }
     for linear in find_linears(model):

@@ -106,7 +106,7 @@ def _split_products(
     """Make MatMul and Add of every Gemm: ONNX Runtime's tool would round what is added too."""
     weights = {}
     for linear in find_linears(model):
-        value = read_weight(model, linear)
+        value = read_weight(model, linear.weight, linear.outputs_first)
         name = f"{linear.weight}.kernel"
         weights[name] = quantise_weight(value, trained)
         add_initializer(model, name, value.T)

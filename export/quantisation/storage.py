@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from .linears import add_initializer, drop_unread, find_linears, is_float, read_weight
+from .linears import add_initializer, drop_unread, find_weights, is_float, read_weight
 from .weights import Int8Weight, quantise_weight
 
 # smaller ones are not worth a node
@@ -27,18 +27,16 @@ def store_int8(
         The weights by the names of the initialisers that they replace.
     """
     weights = {}
-    for linear in find_linears(model):
-        if linear.weight in weights:
-            continue
-        weight = quantise_weight(read_weight(model, linear), trained)
-        axis = 0 if linear.outputs_first else 1
-        q = weight.q if linear.outputs_first else weight.q.T
+    for name, outputs_first in find_weights(model).items():
+        weight = quantise_weight(read_weight(model, name, outputs_first), trained)
+        axis = 0 if outputs_first else 1
+        q = weight.q if outputs_first else weight.q.T
         inputs = [
-            add_initializer(model, f"{linear.weight}.q", q),
-            add_initializer(model, f"{linear.weight}.scale", weight.scale),
+            add_initializer(model, f"{name}.q", q),
+            add_initializer(model, f"{name}.scale", weight.scale),
         ]
-        _restore(model, linear.weight, helper.make_node("DequantizeLinear", inputs, [], axis=axis))
-        weights[linear.weight] = weight
+        _restore(model, name, helper.make_node("DequantizeLinear", inputs, [], axis=axis))
+        weights[name] = weight
     drop_unread(model)
     return weights
 

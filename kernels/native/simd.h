@@ -62,11 +62,34 @@ GRAPHSTILL_INLINE Floats load(const int8_t* from) {
 }
 
 template <class Vector>
+GRAPHSTILL_INLINE Vector load_as(const int8_t* from) {
+  static_assert(sizeof(Vector) == sizeof(Floats));
+  return load(from);
+}
+
+template <class Vector>
 GRAPHSTILL_INLINE void store(float* to, Vector value) {
   std::memcpy(to, &value, sizeof(value));
 }
 
 GRAPHSTILL_INLINE void store(int8_t* to, Bytes value) { std::memcpy(to, &value, sizeof(value)); }
+
+// The first `count` numbers as a whole vector, whose other lanes may hold anything that comes next.
+template <class Vector, class Element>
+GRAPHSTILL_INLINE Vector load_some(const Element* from, int count, const Element* end) {
+  constexpr int kWhole = sizeof(Vector) / sizeof(float);
+  if (end - from >= kWhole) return load_as<Vector>(from);
+  Element lanes[kWhole] = {};
+  std::memcpy(lanes, from, count * sizeof(Element));
+  return load_as<Vector>(lanes);
+}
+
+template <class Vector>
+GRAPHSTILL_INLINE void store_some(float* to, Vector value, int count) {
+  float lanes[sizeof(Vector) / sizeof(float)];
+  store(lanes, value);
+  for (int lane = 0; lane < count; ++lane) to[lane] = lanes[lane];
+}
 
 // The sum of all lanes, halves added to halves.
 GRAPHSTILL_INLINE float sum(float value) { return value; }

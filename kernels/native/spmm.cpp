@@ -21,8 +21,8 @@ GRAPHSTILL_ENTRY graphstill_spmm(int64_t threads, int64_t rows, const int64_t* r
     const spmm::Operands operands{rowptr,      col,  x,        weight,
                                   src_scale,   dst_scale,      self_weight,
                                   bias,        out,  features, mean != 0,
-                                  asked,       heads,          residual,
-                                  (spmm::Activation)activation};
+                                  sources,     asked,          heads,
+                                  residual,    (Activation)activation};
     expect_large(out, rows, features);
     parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {
       spmm::run_rows(operands, begin, end);

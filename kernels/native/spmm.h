@@ -10,14 +10,10 @@
 
 #pragma once
 
-#include <cmath>
-
+#include "activation.h"
 #include "channels.h"
 
 namespace graphstill::spmm {
-namespace {
-
-enum Activation : int64_t { kNone = 0, kRelu = 1, kElu = 2 };
 
 template <class Element>
 struct OperandsOf {
@@ -32,13 +28,22 @@ struct OperandsOf {
   float* out;
   int64_t features;
   bool mean;
-  int64_t asked;  // edges whose rows are asked for ahead: `asked_ahead`
+  int64_t sources;  // rows of x
+  int64_t asked;    // edges whose rows are asked for ahead: `asked_ahead`
   int64_t heads = 1;
   const float* residual = nullptr;
   Activation activation = kNone;
+  int64_t first_row = 0;  // which out begins with
 };
 
 using Operands = OperandsOf<float>;
+
+namespace {
+
+template <class Element>
+GRAPHSTILL_INLINE float* out_row(const OperandsOf<Element>& o, int64_t row) {
+  return o.out + (row - o.first_row) * o.features;
+}
 
 // How many edges have their rows asked for ahead: none where x is near anyway, and the asking would
 // take longer than the waiting.
@@ -102,28 +107,56 @@ GRAPHSTILL_INLINE void row_tile(const OperandsOf<Element>& o, int64_t row, int64
     Floats value = total[v] * factor.edges;
     if (factor.self != 0.0f) value += factor.self * load(o.x + row * o.features + at);
     if (o.bias) value += load(o.bias + at);
-    store(o.out + row * o.features + at, value);
+    store(out_row(o, row) + at, value);
   }
 }
 
-// The last features of a row, fewer than a vector.
-template <bool Weighted, bool Scaled, class Element>
-GRAPHSTILL_INLINE void row_tail(const OperandsOf<Element>& o, int64_t row, int64_t first) {
-  const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1];
-  const int width = (int)(o.features - first);
-  float total[kLanes] = {};
+// Features [first, end of the row), Vectors · 16 of them and a last part, in one walk over the edges.
+// The last part is loaded as a whole vector of Last, whose other lanes hold what comes next in x and
+// are not stored.
+template <class Last, int Vectors, bool Weighted, bool Scaled, class Element>
+GRAPHSTILL_INLINE void row_end_as(const OperandsOf<Element>& o, int64_t row, int64_t first) {
+  const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1], at = first + Vectors * kLanes;
+  const int width = (int)(o.features - at);
+  const Element* x_end = o.x + o.sources * o.features;
+  const Element* x = o.x + first;
+  Floats total[Vectors + 1] = {};  // one more: none would be no array
+  Last last = {};
   for (int64_t edge = begin; edge < end; ++edge) {
+    prefetch<Vectors + 1>(o, x, edge);
     const int32_t source = o.col[edge];
-    const Element* neighbour = o.x + source * o.features + first;
+    const Element* neighbour = x + source * o.features;
     const float factor = coefficient<Weighted, Scaled>(o, edge, source);
-    for (int f = 0; f < width; ++f) total[f] += factor * neighbour[f];
+    for (int v = 0; v < Vectors; ++v) total[v] += factor * load(neighbour + v * kLanes);
+    last += factor * load_some<Last>(neighbour + Vectors * kLanes, width, x_end);
   }
   const Epilogue factor = epilogue(o, row, end - begin);
-  for (int f = 0; f < width; ++f) {
-    float value = total[f] * factor.edges;
-    if (factor.self != 0.0f) value += factor.self * o.x[row * o.features + first + f];
-    o.out[row * o.features + first + f] = value + (o.bias ? o.bias[first + f] : 0.0f);
+  const Element* own = o.x + row * o.features + first;
+  float* out = out_row(o, row) + first;
+  for (int v = 0; v < Vectors; ++v) {
+    Floats value = total[v] * factor.edges;
+    if (factor.self != 0.0f) value += factor.self * load(own + v * kLanes);
+    if (o.bias) value += load(o.bias + first + v * kLanes);
+    store(out + v * kLanes, value);
   }
+  last *= factor.edges;
+  if (factor.self != 0.0f)
+    last += factor.self * load_some<Last>(own + Vectors * kLanes, width, x_end);
+  if (o.bias) last += load_some<Last>(o.bias + at, width, o.bias + o.features);
+  store_some(out + Vectors * kLanes, last, width);
+}
+
+template <int Vectors, bool Weighted, bool Scaled>
+GRAPHSTILL_INLINE void row_end(const Operands& o, int64_t row, int64_t first) {
+  if (o.features - first <= Vectors * kLanes + 8)
+    row_end_as<Floats8, Vectors, Weighted, Scaled>(o, row, first);
+  else
+    row_end_as<Floats, Vectors, Weighted, Scaled>(o, row, first);
+}
+
+template <int Vectors, bool Weighted, bool Scaled>
+GRAPHSTILL_INLINE void row_end(const OperandsOf<int8_t>& o, int64_t row, int64_t first) {
+  row_end_as<Floats, Vectors, Weighted, Scaled>(o, row, first);
 }
 
 template <bool Weighted, bool Scaled, class Element>
@@ -135,21 +168,22 @@ GRAPHSTILL_INLINE void row_all(const OperandsOf<Element>& o, int64_t row) {
     row_tile<4, Weighted, Scaled>(o, row, first);
     first += 4 * kLanes;
   }
-  if (first + 2 * kLanes <= o.features) {
+  const int64_t left = o.features - first;
+  if (left > 2 * kLanes && left < 3 * kLanes) return row_end<2, Weighted, Scaled>(o, row, first);
+  if (left >= 2 * kLanes) {
     row_tile<2, Weighted, Scaled>(o, row, first);
     first += 2 * kLanes;
   }
-  if (first + kLanes <= o.features) {
-    row_tile<1, Weighted, Scaled>(o, row, first);
-    first += kLanes;
-  }
-  if (first < o.features) row_tail<Weighted, Scaled>(o, row, first);
+  if (first == o.features) return;
+  if (o.features - first > kLanes) row_end<1, Weighted, Scaled>(o, row, first);
+  else if (o.features - first == kLanes) row_tile<1, Weighted, Scaled>(o, row, first);
+  else row_end<0, Weighted, Scaled>(o, row, first);
 }
 
 // A weight for each head: the row's sum is held in the output, which its few edges leave in cache.
 GRAPHSTILL_INLINE void row_heads(const Operands& o, int64_t row) {
   const int64_t begin = o.rowptr[row], end = o.rowptr[row + 1], channels = o.features / o.heads;
-  float* out = o.out + row * o.features;
+  float* out = out_row(o, row);
   for (int64_t f = 0; f < o.features; ++f) out[f] = 0;
   for (int64_t edge = begin; edge < end; ++edge) {
     prefetch<8>(o, o.x, edge);
@@ -166,12 +200,9 @@ GRAPHSTILL_INLINE void row_heads(const Operands& o, int64_t row) {
 }
 
 GRAPHSTILL_INLINE void finish(const Operands& o, int64_t row) {
-  float* out = o.out + row * o.features;
+  float* out = out_row(o, row);
   if (o.residual) add<0>(out, 1.0f, o.residual + row * o.features, o.features);
-  if (o.activation == kRelu)
-    for (int64_t f = 0; f < o.features; ++f) out[f] = out[f] < 0 ? 0 : out[f];
-  if (o.activation == kElu)
-    for (int64_t f = 0; f < o.features; ++f) out[f] = out[f] < 0 ? std::expm1(out[f]) : out[f];
+  activate(out, o.features, o.activation);
 }
 
 // All rows of one kind. Features is the number of them where it is known when compiling, or 0.

@@ -14,7 +14,7 @@ from .attention import dot_attention, edge_softmax, edge_softmax_own, gat, gatv2
 from .graph import csr, gcn_norm, rows
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relation_products, relational_csr, rgcn
-from .spmm import edge_l1, extremum, sddmm, spmm, spmm_int8
+from .spmm import edge_l1, extremum, sddmm, spmm, spmm_int8, spmm_update
 
 __all__ = [
     "csr",
@@ -36,4 +36,5 @@ __all__ = [
     "spmm",
     "spmm_int8",
     "spmm_int8_rows",
+    "spmm_update",
 ]

@@ -70,6 +70,65 @@ def activate(x: Tensor, activation: str) -> Tensor:
     return x.relu() if activation == "relu" else F.elu(x)
 
 
+def spmm_update(
+    rowptr: Tensor,
+    col: Tensor,
+    x: Tensor,
+    weight: Tensor | None = None,
+    src_scale: Tensor | None = None,
+    dst_scale: Tensor | None = None,
+    self_weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    linear_weight: Tensor | None = None,
+    linear_bias: Tensor | None = None,
+    root: Tensor | None = None,
+    root_weight: Tensor | None = None,
+    reduce: str = "sum",
+    activation: str = "none",
+    out_activation: str = "none",
+    alpha: float = 1.0,
+    identity: float = 0.0,
+) -> Tensor:
+    """Aggregate, and update each node's row: what a layer does, in one pass over the rows.
+
+        h[i]   = act(spmm(x)[i] + residual[i])
+        out[i] = out_act(h[i] · (alpha · linear_weight + identity · I) + root[i] · root_weight
+                         + linear_bias)
+
+    Args:
+        rowptr: Where each row's edges start, [N + 1].
+        col: Source of each edge, [E].
+        x: Features of the source nodes, [M, F].
+        weight: As in `spmm`, one number for each edge; and so on to `residual`.
+        src_scale: See `spmm`.
+        dst_scale: See `spmm`.
+        self_weight: See `spmm`.
+        bias: See `spmm`.
+        residual: See `spmm`.
+        linear_weight: What rows are multiplied with, [F, O]; without it, out is h.
+        linear_bias: Added to the product, [O].
+        root: Rows that are multiplied with `root_weight`, [N, K].
+        root_weight: [K, O].
+        reduce: "sum" or "mean".
+        activation: One of `ACTIVATIONS`, before the product.
+        out_activation: One of `ACTIVATIONS`, after it.
+        alpha: Factor of `linear_weight`.
+        identity: Factor of h itself, beside its product; needs F = O.
+
+    Returns:
+        The new rows, [N, O], or [N, F] without a product.
+    """
+    scales = (src_scale, dst_scale, self_weight)
+    h = spmm(rowptr, col, x, weight, *scales, bias, residual, reduce, activation)
+    if linear_weight is None:
+        return h
+    out = alpha * (h @ linear_weight) + (identity * h if identity else 0.0)
+    if root is not None and root_weight is not None:
+        out = out + root @ root_weight
+    return activate(out if linear_bias is None else out + linear_bias, out_activation)
+
+
 def _weighted(message: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() == 1:
         return weight.unsqueeze(-1) * message

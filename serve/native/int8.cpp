@@ -45,7 +45,7 @@ void SpmmInt8Rows::compute(const Context& context) const {
   float* out = context.output<float>(0, {rows.count, features});
   spmm::OperandsOf<int8_t> operands{rows.rowptr,    rows.col,       x.data,           weight.data,
                                     src_scale.data, dst_scale.data, self_weight.data, bias.data,
-                                    out,            features,       mean_};
+                                    out,            features,       mean_,            x.shape[0]};
   operands.asked = spmm::asked_ahead(rows.edges, x.shape[0], features / 4);
   rows.parallel_for(context,
                     [&](int64_t begin, int64_t end) { spmm::run_rows(operands, begin, end); });

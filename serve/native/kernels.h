@@ -52,6 +52,32 @@ struct Spmm {
   bool mean_;
 };
 
+// spmm, and what a layer then does with each node's row: what is added to it, an activation, and a
+// product with a weight, to which the product of the node's own row may be added.
+struct SpmmUpdate {
+  static constexpr const char* kName = "spmm_update";
+  // spmm's, residual [N, F], linear_weight [F, O], linear_bias [O], root [N, K], root_weight [K, O]
+  static constexpr Slot kInputs[] = {{kInt64},           {kInt32},           {kFloat},
+                                     {kFloat, kOptional}, {kFloat, kOptional}, {kFloat, kOptional},
+                                     {kFloat, kOptional}, {kFloat, kOptional}, {kFloat, kOptional},
+                                     {kFloat, kOptional}, {kFloat, kOptional}, {kFloat, kOptional},
+                                     {kFloat, kOptional}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, O], or [N, F] without a weight
+
+  explicit SpmmUpdate(const Attributes& attributes);
+  ~SpmmUpdate();
+  SpmmUpdate(SpmmUpdate&&) noexcept;
+  void compute(const Context& context) const;
+
+ private:
+  struct Weights;  // packed, and kept between calls
+  bool mean_;
+  int64_t activation_, out_activation_;
+  bool transposed_, root_transposed_;  // whether the weights are [O, F] and [O, K]
+  float alpha_, identity_;             // rows are multiplied with alpha · weight + identity · I
+  std::unique_ptr<Weights> weights_;
+};
+
 struct Gat {
   static constexpr const char* kName = "gat";
   // rowptr [N + 1], col [E], x [M, H·C], alpha_src [M, H], alpha_dst [N, H], bias [H·C]

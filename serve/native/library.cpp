@@ -16,6 +16,7 @@ void add_operators(const OrtApi* api, OrtCustomOpDomain* created) {
   add<Csr>(api, created);
   add<GcnNorm>(api, created);
   add<Spmm>(api, created);
+  add<SpmmUpdate>(api, created);
   add<SpmmHeads>(api, created);
   add<SpmmInt8>(api, created);
   add<SpmmInt8Rows>(api, created);

@@ -2,9 +2,9 @@
 
 #include "../../kernels/native/linear_int8.h"
 
-#include <mutex>
 #include <variant>
 
+#include "kept.h"
 #include "kernels.h"
 
 namespace graphstill {
@@ -18,15 +18,16 @@ constexpr int64_t kMaxInner = 1 << 16;  // so many products of 8 bits fit into 3
 #if defined(__AVX512BW__)
 using AnyProduct = std::variant<math::Product<math::Dot2>, math::Product<math::Dot4>>;
 
-AnyProduct make_product(const int8_t* weight, int64_t outputs, int64_t inner) {
-  if (math::Dot4::usable()) return math::Product<math::Dot4>(weight, outputs, inner);
-  return math::Product<math::Dot2>(weight, outputs, inner);
+AnyProduct make_product(const Tensor<const int8_t>& weight) {
+  const int64_t outputs = weight.shape[0], inner = weight.shape[1];
+  if (math::Dot4::usable()) return math::Product<math::Dot4>(weight.data, outputs, inner);
+  return math::Product<math::Dot2>(weight.data, outputs, inner);
 }
 #else
 using AnyProduct = std::variant<math::Product<math::Dot2>>;
 
-AnyProduct make_product(const int8_t* weight, int64_t outputs, int64_t inner) {
-  return math::Product<math::Dot2>(weight, outputs, inner);
+AnyProduct make_product(const Tensor<const int8_t>& weight) {
+  return math::Product<math::Dot2>(weight.data, weight.shape[0], weight.shape[1]);
 }
 #endif
 
@@ -53,22 +54,7 @@ void QuantizeRows::compute(const Context& context) const {
 }
 
 struct LinearInt8::Prepared {
-  std::once_flag once;
-  std::vector<int8_t> weight;  // what the product was made of
-  std::unique_ptr<AnyProduct> product;
-
-  // Returns the product of a weight, which is made again where it is not the first call's.
-  const AnyProduct& of(const Tensor<const int8_t>& given, std::unique_ptr<AnyProduct>& other) {
-    std::call_once(once, [&] {
-      product = std::make_unique<AnyProduct>(make_product(given.data, given.shape[0], given.shape[1]));
-      weight.assign(given.data, given.data + given.size());
-    });
-    const bool same = (int64_t)weight.size() == given.size() &&
-                      std::memcmp(weight.data(), given.data, weight.size()) == 0;
-    if (same) return *product;
-    other = std::make_unique<AnyProduct>(make_product(given.data, given.shape[0], given.shape[1]));
-    return *other;
-  }
+  Kept<AnyProduct, int8_t> product;
 };
 
 LinearInt8::LinearInt8(const Attributes&) : prepared_(std::make_unique<Prepared>()) {}
@@ -101,7 +87,7 @@ void LinearInt8::compute(const Context& context) const {
         context.parallel_for(product.tasks(rows),
                              [&](size_t task) { product.run(operands, (int64_t)task); });
       },
-      prepared_->of(weight, other));
+      prepared_->product.of(weight, other, make_product));
 }
 
 }  // namespace graphstill

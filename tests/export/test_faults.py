@@ -132,7 +132,7 @@ def self_loops_dropped(model: onnx.ModelProto) -> None:
 
 
 def mean_taken_as_sum(model: onnx.ModelProto) -> None:
-    for node in nodes(model, "spmm"):
+    for node in nodes(model, "spmm_update"):
         next(a for a in node.attribute if a.name == "reduce").s = b"sum"
     refresh_bodies(model)
 
@@ -210,17 +210,11 @@ def degree_counted_without_loops(model: onnx.ModelProto) -> None:
 
 def rows_of_hubs_truncated(model: onnx.ModelProto) -> None:
     """Let no piece of a row be larger than 256, so that a row of 3,000 edges loses most."""
-    node = body_node(model, "spmm", "more_1d")
-    graph = next(
-        a.g
-        for f in model.functions
-        for n in f.node
-        for a in n.attribute
-        if a.name == "body" and node in a.g.node
-    )
-    limit = helper.make_node("Constant", [], ["limit"], value_ints=[256])
-    graph.node.insert(0, limit)
-    body_node(model, "spmm", "more_1d").input[1] = "limit"
+    for function in (f for f in model.functions if f.name == "spmm_update"):
+        graph = next(a.g for n in function.node for a in n.attribute if a.name == "body")
+        next(n for n in graph.node if n.output[0] == "more_1d").input[1] = "limit"
+        limit = helper.make_node("Constant", [], ["limit"], value_ints=[256])
+        graph.node.insert(0, limit)
 
 
 def mean_of_nothing_is_nan(model: onnx.ModelProto) -> None:
@@ -302,7 +296,7 @@ def test_hops_that_are_too_few_fail(exported: Get, tmp_path: Path) -> None:
 
 def racing(model: onnx.ModelProto) -> None:
     """Place the pieces of rows by a ScatterND that adds, which is right on one thread only."""
-    node = body_node(model, "spmm", "total_out")
+    node = body_node(model, "spmm_update", "total_out")
     node.attribute.add(name="reduction", type=onnx.AttributeProto.STRING, s=b"add")
 
 

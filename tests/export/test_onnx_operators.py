@@ -239,6 +239,7 @@ def test_bodies_use_no_racing_scatter(op_type: str) -> None:
     names = [f"i{i}" for i in range(schema.max_input)]
     values = {"INT": 1, "FLOAT": 1.0, "STRING": "max" if op_type == "extremum" else "sum"}
     attributes = {name: values[a.type.name] for name, a in schema.attributes.items()}
+    attributes |= {name: "relu" for name in attributes if "activation" in name}
     for inner in nodes_of(body_for(node(op_type, names, ["o"], **attributes))):
         if inner.op_type == "ScatterND":
             assert all(a.name != "reduction" for a in inner.attribute)

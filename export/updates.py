@@ -1,0 +1,221 @@
+"""Sums over neighbours, and what a layer then does with each node's row, as one node.
+
+    spmm → Add → Relu or Elu → Gemm or MatMul → Relu or Elu
+
+becomes `spmm_update`, which sums a few rows, adds to them, activates and multiplies them while they
+are in cache: what lies between the sum and the answer is never as long as the graph. The product of
+the node's own row that GraphSAGE adds to the other is taken in too.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from .bodies import DOMAIN, SPMM_INPUTS, UPDATE_INPUTS
+from .passes import attach_bodies, module_of, ours, value_infos
+from .values import Values, given, setting
+
+_ACTIVATIONS = {"Relu": "relu", "Elu": "elu"}
+_ACTIVATE = {"relu": "Relu", "elu": "Elu"}
+
+
+def fuse_updates(model: onnx.ModelProto) -> list[str]:
+    """Fuse sums with what follows them, in place; return in which modules."""
+    done = list[str]()
+    for node in ours(model, "spmm"):
+        update = _Update(model, node)
+        if update.grow():
+            update.replace()
+            done.append(module_of(node))
+    return done
+
+
+def split_updates(model: onnx.ModelProto) -> None:
+    """Undo `fuse_updates`, in place, for what is done to sums and products apart."""
+    found = ours(model, "spmm_update")
+    for node in found:
+        at = list(model.graph.node).index(node)
+        model.graph.node.remove(node)
+        for part in reversed(_Parts(model, node).nodes):
+            model.graph.node.insert(at, part)
+    if found:
+        del model.functions[:]
+        attach_bodies(model)
+
+
+class _Update:
+    """A sum, and what it can take in of what follows it.
+
+    Attributes:
+        inputs: What the node will read beyond what the sum does, by the names of its inputs.
+        settings: Its attributes.
+        out: The value that it answers with so far.
+        taken: The nodes it stands for, the sum itself first.
+    """
+
+    def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+        self.model, self.values, self.shapes = model, Values(model), _shapes(model)
+        self.inputs = dict(zip(SPMM_INPUTS, node.input, strict=False))
+        self.settings: dict[str, float | str] = dict.fromkeys(
+            ("activation", "out_activation"), "none"
+        )
+        self.settings |= {"alpha": 1.0, "identity": 0.0, "trans_weight": 0, "trans_root": 0}
+        self.out, self.taken = node.output[0], [node]
+
+    def grow(self) -> bool:
+        """Take in what follows; return whether anything did."""
+        self._take_residual()
+        self._take_activation("activation")
+        if self._take_product():
+            self._take_activation("out_activation")
+        return len(self.taken) > 1
+
+    def replace(self) -> None:
+        """Put one node where the last of those was that it stands for."""
+        nodes, (first, *_) = self.model.graph.node, self.taken
+        made = onnx.NodeProto()
+        made.CopyFrom(first)
+        made.op_type = "spmm_update"
+        del made.input[:], made.output[:]
+        names = [self.inputs.get(name, "") for name in UPDATE_INPUTS]
+        made.input.extend(names[: 1 + max(i for i, name in enumerate(names) if name)])
+        made.output.append(self.out)
+        made.attribute.extend(helper.make_attribute(*item) for item in self.settings.items())
+        positions = list(nodes)
+        nodes.insert(1 + max(positions.index(node) for node in self.taken), made)
+        for node in self.taken:
+            nodes.remove(node)
+
+    def _next(self) -> onnx.NodeProto | None:
+        """Return the node that reads what there is so far, if nothing else does."""
+        found = self.values.read_by(self.out)
+        reads = sum(list(node.input).count(self.out) for node in found)
+        alone = len(found) == 1 and self.values.readers[self.out] == reads
+        return found[0] if alone and not found[0].domain else None
+
+    def _take(self, node: onnx.NodeProto) -> None:
+        self.taken.append(node)
+        self.out = node.output[0]
+
+    def _take_residual(self) -> None:
+        node = self._next()
+        if node is None or node.op_type != "Add":
+            return
+        others = [name for name in node.input if name != self.out]
+        if len(others) == 1 and self._as_long_as(self.out, others[0]):
+            self.inputs["residual"] = others[0]
+            self._take(node)
+
+    def _take_activation(self, name: str) -> None:
+        node = self._next()
+        kind = _ACTIVATIONS.get(node.op_type) if node is not None else None
+        if node is not None and kind and setting(node, "alpha", 1.0) == 1.0:
+            self.settings[name] = kind
+            self._take(node)
+
+    def _take_product(self) -> bool:
+        node = self._next()
+        if node is None or node.input[0] != self.out or not self._multiplies(node):
+            return False
+        added, beta = node.input[2] if given(node, 2) else "", setting(node, "beta", 1.0)
+        if added == self.out:  # α X W + β X, as GCNII's maps are
+            self.settings["identity"] = beta
+        elif not added or (beta == 1.0 and self._is_bias(node, added)):
+            self.inputs["linear_bias"] = added
+        elif beta != 1.0 or not self._take_root(node, added):
+            return False
+        self.inputs["linear_weight"] = node.input[1]
+        self.settings["trans_weight"] = int(setting(node, "transB", 0))
+        self.settings["alpha"] = setting(node, "alpha", 1.0)
+        self._take(node)
+        return True
+
+    def _take_root(self, node: onnx.NodeProto, added: str) -> bool:
+        """Take in the product of the node's own row that is added to that of the sum."""
+        root = self.values.makers.get(added)
+        if root is None or not self.values.is_linear(root) or self.values.readers[added] > 1:
+            return False
+        bias = root.input[2] if given(root, 2) else ""
+        factors = {setting(root, "alpha", 1.0), setting(root, "beta", 1.0)}
+        if factors != {1.0} or (bias and not self._is_bias(root, bias)):
+            return False
+        if not self._as_long_as(node.output[0], added):
+            return False
+        self.inputs |= {"linear_bias": bias, "root": root.input[0], "root_weight": root.input[1]}
+        self.settings["trans_root"] = int(setting(root, "transB", 0))
+        self.taken.append(root)
+        return True
+
+    def _multiplies(self, node: onnx.NodeProto) -> bool:
+        if node.op_type != "MatMul":
+            return self.values.is_linear(node)
+        weight = node.input[1]
+        return self.values.is_constant(weight) and self.values.array(weight).ndim == 2
+
+    def _is_bias(self, node: onnx.NodeProto, name: str) -> bool:
+        outputs = self.values.weight(node).shape[1]
+        return name in self.values.constants and self.values.array(name).shape == (outputs,)
+
+    def _as_long_as(self, value: str, name: str) -> bool:
+        """Return whether two values surely have one shape."""
+        shape = self.shapes.get(value)
+        return bool(shape) and None not in shape and self.shapes.get(name) == shape
+
+
+class _Parts:
+    """The nodes that one of `spmm_update` stands for; declares the shapes of what they make."""
+
+    def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+        inputs = dict(zip(UPDATE_INPUTS, node.input, strict=False))
+        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        shapes = _shapes(model)
+        rows, outputs = shapes.get(node.output[0]) or [None, None]
+        self.nodes = list[onnx.NodeProto]()
+        self._model, self._name = model, node.output[0]
+        self._shape = [rows, (shapes.get(inputs["x"]) or [None])[-1]]
+        last = self._add(
+            "spmm", [inputs.get(n, "") for n in SPMM_INPUTS], reduce=settings["reduce"]
+        )
+        if inputs.get("residual"):
+            last = self._add("Add", [last, inputs["residual"]])
+        last = self._activate(last, settings["activation"])
+        if inputs.get("linear_weight"):
+            self._shape = [rows, outputs]
+            last = self._multiply(last, inputs, settings)
+            self._activate(last, settings["out_activation"])
+        self.nodes[-1].output[0] = self._name
+
+    def _add(self, op_type: str, names: list[str], **settings: Any) -> str:
+        while not names[-1]:
+            names.pop()
+        out = f"{self._name}.{len(self.nodes)}"
+        domain = DOMAIN if op_type == "spmm" else ""
+        made = helper.make_node(op_type, names, [out], name=out, domain=domain, **settings)
+        self.nodes.append(made)
+        info = helper.make_tensor_value_info(out, onnx.TensorProto.FLOAT, self._shape)
+        self._model.graph.value_info.append(info)
+        return out
+
+    def _activate(self, value: str, activation: bytes) -> str:
+        kind = _ACTIVATE.get(activation.decode())
+        return self._add(kind, [value]) if kind else value
+
+    def _multiply(self, value: str, inputs: Mapping[str, str], settings: Mapping[str, Any]) -> str:
+        added, identity = inputs.get("linear_bias", ""), settings["identity"]
+        if inputs.get("root"):
+            names = [inputs["root"], inputs["root_weight"], added]
+            added = self._add("Gemm", names, transB=settings["trans_root"])
+        names = [value, inputs["linear_weight"], value if identity else added]
+        factors = {"alpha": settings["alpha"], "beta": identity or 1.0}
+        out = self._add("Gemm", names, transB=settings["trans_weight"], **factors)
+        return self._add("Add", [out, added]) if identity and added else out
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, list[int | str | None]]:
+    """Return the shapes that are declared, None in place of a size that nothing is known of."""
+    return {
+        value.name: [d.dim_param or d.dim_value or None for d in value.type.tensor_type.shape.dim]
+        for value in value_infos(model)
+    }
