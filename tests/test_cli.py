@@ -136,7 +136,7 @@ def test_a_run_becomes_a_model_repository(place: Path, tmp_path: Path) -> None:
 
 
 def test_bench_writes_a_report_and_a_page(place: Path, tmp_path: Path) -> None:
-    quick = ["--rounds", "2", "--min-samples", "3", "--min-seconds", "0.01"]
+    quick = ["--rounds", "1", "--min-samples", "3", "--min-seconds", "0.01"]
     paths = [place / "b" / "teacher", place / "b" / "student"]
     result = run("bench", *paths, "--data", "digits", "--pyg", "--out", tmp_path, *quick)
     assert result.exit_code == 0, result.output
