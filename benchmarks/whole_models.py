@@ -41,7 +41,7 @@ from whole_model_report import write  # noqa: E402
 TOLERANCE = 1e-3
 
 
-def prepare(model: str, inputs: Inputs, case: Case, folder: Path) -> list[Any]:
+def prepare(model: str, inputs: Inputs, case: Case, threads: int, folder: Path) -> list[Any]:
     """Export and compile one network every way, and return its rows."""
     from whole_model_rows import network
 
@@ -63,9 +63,12 @@ def prepare(model: str, inputs: Inputs, case: Case, folder: Path) -> list[Any]:
     rows.append(Row(f"{model} PyG edge_index", "whole_model_rows:pyg_edge_index", {"model": model}))
     bars = case.bars[model]
     if "AOTInductor" in bars:
-        package = folder / f"{model}.pt2"
-        path = str(package if package.exists() else compile_ahead(module, example, package))
-        rows.append(Row(f"{model} AOTInductor", "whole_model_rows:aot_inductor", {"path": path}))
+        package = folder / f"{model}-{threads}.pt2"
+        if not package.exists():
+            compile_ahead(module, example, threads, package)
+        rows.append(
+            Row(f"{model} AOTInductor", "whole_model_rows:aot_inductor", {"path": str(package)})
+        )
     if "plain ONNX" in bars:
         path = str(export_plainly(module, example, folder / f"{model}.onnx"))
         rows.append(Row(f"{model} plain ONNX", "whole_model_rows:plain_onnx", {"path": path}))
@@ -103,7 +106,7 @@ def rows_for(case: Case, models: list[str], inputs: Inputs, threads: int, folder
 
     rows, errors = [], {}
     for model in models:
-        of_model = prepare(model, inputs, case, folder)
+        of_model = prepare(model, inputs, case, threads, folder)
         errors |= check(of_model, inputs, threads)
         rows += of_model
     if case.parts and any(parts_of(model) for model in models):

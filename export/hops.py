@@ -2,6 +2,7 @@
 
 import onnx
 
+from ..serve.tensors import rowptr_of
 from .bodies import DOMAIN
 from .passes import value_infos
 
@@ -71,7 +72,7 @@ _NOT_OF_SOURCES = {
 def _ends_of_edges(model: onnx.ModelProto) -> set[str]:
     """Return the values that name an end of each edge, and where the pairs of a node start."""
     inputs = {value.name for value in model.graph.input}
-    found = {n for n in inputs if n[:3] == "col" and f"rowptr{n.removeprefix('col')}" in inputs}
+    found = {name for name in inputs if name[:3] == "col" and rowptr_of(name) in inputs}
     for node in model.graph.node:
         if node.domain == DOMAIN:
             at = {"csr": 1, "edge_rows": 0, "relational_csr": 2}.get(node.op_type)

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ..serve.tensors import sorted_names
 from .bodies import DOMAIN, body_for
 from .errors import ExportError
 
@@ -100,10 +101,10 @@ def _take_sorted(model: onnx.ModelProto, node: onnx.NodeProto, destinations: str
     given = next(value for value in model.graph.input if value.name == name)
     edges = given.type.tensor_type.shape.dim[1].dim_param
     model.graph.input.remove(given)
-    label = name.removeprefix("edge_index")
+    new_rowptr, new_col = sorted_names(name)
     for array, old, kind, size in (
-        (f"rowptr{label}", rowptr, onnx.TensorProto.INT64, f"{destinations} + 1"),
-        (f"col{label}", col, onnx.TensorProto.INT32, edges),
+        (new_rowptr, rowptr, onnx.TensorProto.INT64, f"{destinations} + 1"),
+        (new_col, col, onnx.TensorProto.INT32, edges),
     ):
         _rename(model, old, array)
         model.graph.input.append(helper.make_tensor_value_info(array, kind, [size]))

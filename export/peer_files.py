@@ -22,7 +22,7 @@ Example = Sequence[torch.Tensor]
 
 
 def peer_rows(
-    path: Path, label: str, peers: Sequence[str], folder: Path
+    path: Path, label: str, peers: Sequence[str], threads: int, folder: Path
 ) -> tuple[list[Row], dict[str, str]]:
     """Return a row for each peer of a bundle.
 
@@ -30,6 +30,7 @@ def peer_rows(
         path: The bundle.
         label: Its label.
         peers: Names of `PEERS`.
+        threads: Threads that they will have.
         folder: Where files go that have to be made.
 
     Returns:
@@ -46,7 +47,7 @@ def peer_rows(
         named = f"{label}, {PEERS[name]}"
         try:
             made = folder / f"{label.replace('/', '_')}-{name}"
-            rows.append(Row(named, *_loaded_by(name, path, made)))
+            rows.append(Row(named, *_loaded_by(name, path, threads, made)))
         except (ExportError, ValueError):
             raise
         except Exception as error:  # whatever torch's compilers and exporters cannot do
@@ -54,7 +55,7 @@ def peer_rows(
     return rows, left_out
 
 
-def _loaded_by(name: str, path: Path, made: Path) -> tuple[str, dict[str, Any]]:
+def _loaded_by(name: str, path: Path, threads: int, made: Path) -> tuple[str, dict[str, Any]]:
     """Return target and arguments of a peer's row, and make the file it needs."""
     if name == "pyg":
         return "graphstill.export.targets:pyg", {"path": str(path)}
@@ -65,7 +66,7 @@ def _loaded_by(name: str, path: Path, made: Path) -> tuple[str, dict[str, Any]]:
         alone = {} if len(example) > 1 else {"takes_graph": False}
         if name == "compile":
             return "graphstill.export.peers:compiled", {"path": str(path), **alone}
-        package = compile_ahead(module, example, made.with_name(made.name + ".pt2"))
+        package = compile_ahead(module, example, threads, made.with_name(made.name + ".pt2"))
         return "graphstill.export.peers:aot_inductor", {"path": str(package), **alone}
     file = export_plainly(module, example, made.with_name(made.name + ".onnx"))
     return "graphstill.export.peers:plain_onnx", {"path": str(file)}
@@ -98,7 +99,7 @@ def with_peers(
     for row in rows:
         on_step(f"{row.label}, its peers")
         path = Path(row.arguments["path"])
-        found, impossible = peer_rows(path, row.label, peers, folder)
+        found, impossible = peer_rows(path, row.label, peers, threads, folder)
         left_out |= impossible
         reference = Row(row.label, "graphstill.export.targets:pyg", {"path": str(path)})
         compared = dict(differences([reference, *found], inputs, threads))
@@ -114,11 +115,16 @@ def with_peers(
     return all_rows, {"peers_differ_by": errors, "left_out": left_out}
 
 
-def compile_ahead(module: torch.nn.Module, example: Example, path: Path) -> Path:
-    """Compile a module of x and edge_index by AOTInductor, for graphs of any size."""
+def compile_ahead(module: torch.nn.Module, example: Example, threads: int, path: Path) -> Path:
+    """Compile a module of x and edge_index by AOTInductor, for graphs of any size.
+
+    The code is for a fixed number of threads; another number of them shares its work badly.
+    """
     with torch.no_grad(), quiet():
         program = torch.export.export(module, tuple(example), dynamic_shapes=_any_size(example))
-        torch._inductor.aoti_compile_and_package(program, package_path=str(path))
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(path), inductor_configs={"cpp.threads": threads}
+        )
     return path
 
 

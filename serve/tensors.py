@@ -57,7 +57,7 @@ class TensorSpec:
     @property
     def rowptr(self) -> str:
         """What the rows of sorted edges are called whose sources it is."""
-        return f"rowptr{self.name.removeprefix('col')}"
+        return rowptr_of(self.name)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TensorSpec":
@@ -72,6 +72,17 @@ class TensorSpec:
             None if ends is None else (ends[0], ends[1]),
             value.get("below"),
         )
+
+
+def sorted_names(edge_list: str) -> tuple[str, str]:
+    """Return what rowptr and col of an edge list are called in a file."""
+    label = edge_list.removeprefix("edge_index")
+    return f"rowptr{label}", f"col{label}"
+
+
+def rowptr_of(col: str) -> str:
+    """Return what the rows are called that go with the sources `col`."""
+    return f"rowptr{col.removeprefix('col')}"
 
 
 def _is_negative(dim: int | str) -> bool:

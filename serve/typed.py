@@ -10,7 +10,7 @@ from .errors import InputError
 from .graph import Graph, check_csr
 from .inputs import in_order
 from .manifest import Manifest
-from .tensors import TensorSpec
+from .tensors import TensorSpec, sorted_names
 
 Array = NDArray[Any]
 Key = tuple[str, ...]
@@ -45,7 +45,7 @@ def with_typed_graphs(
     for spec in manifest.edge_list_inputs:
         if spec.ends is None or spec.name not in given:
             continue
-        rowptr, col = sorted_names(spec)
+        rowptr, col = sorted_names(spec.name)
         value = inputs.pop(spec.name)
         if not isinstance(value, Graph) and col not in taken:
             inputs[spec.name] = value
@@ -66,16 +66,10 @@ def with_typed_graphs(
 def check_typed_csr(manifest: Manifest, feeds: Mapping[str, Array], proven: set[str]) -> None:
     """Check the sorted edges of each type that a caller has given as arrays."""
     for spec in manifest.edge_list_inputs:
-        rowptr, col = sorted_names(spec)
+        rowptr, col = sorted_names(spec.name)
         if spec.ends is not None and col in feeds and col not in proven:
             source, target = (_size(manifest, feeds, end, spec) for end in spec.ends)
             check_csr(feeds[rowptr], feeds[col], (source, target), (rowptr, col))
-
-
-def sorted_names(spec: TensorSpec) -> tuple[str, str]:
-    """Return what the sorted form of an edge list is called in a file."""
-    label = spec.name.removeprefix("edge_index")
-    return f"rowptr{label}", f"col{label}"
 
 
 def _size(manifest: Manifest, given: Mapping[str, Any], dim: str, spec: TensorSpec) -> int:

@@ -77,7 +77,7 @@ def test_what_a_peer_cannot_do_is_said(tmp_path: Path) -> None:
     said = verdicts(Report(rows, Settings(threads=1), {}, facts))
     assert said == ["left out: GAT, PyG CSR: PyG's GATConv takes no CSR adjacency"]
     with pytest.raises(ValueError, match="no peer 'dgl'; there are pyg, pyg-csr"):
-        peer_rows(tmp_path / "GAT", "GAT", ["dgl"], tmp_path)
+        peer_rows(tmp_path / "GAT", "GAT", ["dgl"], 1, tmp_path)
 
 
 def test_a_peer_that_answers_otherwise_is_left_out(
