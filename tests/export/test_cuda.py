@@ -144,7 +144,7 @@ def test_what_cannot_be_built_is_named(bundles: dict[str, Bundle], tmp_path: Pat
     with pytest.raises(ExportError, match="TRITON_INTERPRET"):
         cuda.build(tmp_path / "l.so", bundles["gat"])
     mlp = export(pyg.MLP([4, 2], norm=None).eval(), (torch.randn(3, 4),), tmp_path / "mlp")
-    with pytest.raises(ExportError, match="no node that there is a kernel for; export it with fuse=False"):
+    with pytest.raises(ExportError, match=r"no node .* with fuse=False"):
         cuda.build(tmp_path / "l.so", mlp)
     assert not (tmp_path / "l.so").exists()
 
