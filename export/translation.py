@@ -170,10 +170,8 @@ def translation_table() -> dict[Callable[..., object], Callable[..., object]]:
             out = op["spmm"](rowptr, col, x, weight, *scales, bias, reduce=reduce)
         # these two are not part of the node: ONNX has operators for them
         if residual is not None:
-            out.shape, out.dtype = (
-                residual.shape,
-                residual.dtype,
-            )  # as wide and as long, or torch says
+            # torch has seen to it that they are as wide and as long; a pass wants to know
+            out.shape, out.dtype = residual.shape, residual.dtype
             out = standard.Add(out, residual)
         after = {"none": lambda y: y, "relu": standard.Relu, "elu": standard.Elu}
         return after[activation](out)

@@ -13,12 +13,11 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from .bodies import DOMAIN, SPMM_INPUTS, UPDATE_INPUTS
+from .bodies import ACTIVATIONS, DOMAIN, SPMM_INPUTS, UPDATE_INPUTS
 from .passes import attach_bodies, module_of, ours, value_infos
 from .values import Values, given, setting
 
-_ACTIVATIONS = {"Relu": "relu", "Elu": "elu"}
-_ACTIVATE = {"relu": "Relu", "elu": "Elu"}
+_ACTIVATIONS = {op_type: name for name, op_type in ACTIVATIONS.items() if name != "none"}
 
 
 def fuse_updates(model: onnx.ModelProto) -> list[str]:
@@ -199,8 +198,8 @@ class _Parts:
         return out
 
     def _activate(self, value: str, activation: bytes) -> str:
-        kind = _ACTIVATE.get(activation.decode())
-        return self._add(kind, [value]) if kind else value
+        name = activation.decode()
+        return value if name == "none" else self._add(ACTIVATIONS[name], [value])
 
     def _multiply(self, value: str, inputs: Mapping[str, str], settings: Mapping[str, Any]) -> str:
         added, identity = inputs.get("linear_bias", ""), settings["identity"]

@@ -18,6 +18,7 @@ from .graph import csr, gcn_norm
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relational_csr
 from .sums import (
+    ACTIVATIONS,
     SPMM_INPUTS,
     UPDATE_INPUTS,
     extremum,
@@ -28,7 +29,7 @@ from .sums import (
 )
 from .text import DOMAIN, OPSET
 
-__all__ = ["DOMAIN", "OPSET", "SPMM_INPUTS", "UPDATE_INPUTS", "body_for"]
+__all__ = ["ACTIVATIONS", "DOMAIN", "OPSET", "SPMM_INPUTS", "UPDATE_INPUTS", "body_for"]
 
 _Body = Callable[[Sequence[str], Mapping[str, object]], onnx.FunctionProto]
 

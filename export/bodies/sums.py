@@ -26,7 +26,8 @@ UPDATE_INPUTS: tuple[str, ...] = (
     "root_weight",
 )
 
-_ACTIVATIONS = {"none": "Identity", "relu": "Relu", "elu": "Elu"}
+# what the names of activations are in ONNX
+ACTIVATIONS = {"none": "Identity", "relu": "Relu", "elu": "Elu"}
 
 _MEAN = """
     counted = Max (degree, ones)
@@ -67,11 +68,11 @@ def spmm_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx
     lines = sum_of_rows(there, reduce, "x", out="sums")
     lines.append(f"added = {'Add (sums, residual)' if there['residual'] else 'Identity (sums)'}")
     if there["linear_weight"]:
-        lines.append(f"near = {_ACTIVATIONS[activation]} (added)")
+        lines.append(f"near = {ACTIVATIONS[activation]} (added)")
         lines += _products(there, bool(attributes["identity"]))
-        lines.append(f"out = {_ACTIVATIONS[out_activation]} (product)")
+        lines.append(f"out = {ACTIVATIONS[out_activation]} (product)")
     else:
-        lines.append(f"out = {_ACTIVATIONS[activation]} (added)")
+        lines.append(f"out = {ACTIVATIONS[activation]} (added)")
     names = sorted(attributes)
     kinds += ["identity"] if attributes["identity"] else []
     return function(

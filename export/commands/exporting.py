@@ -112,7 +112,7 @@ def export(
         of_triton = {"name": name, "mounted_at": mounted_at, "threads": threads}
         given = {**of_triton, "onnxruntime_web": onnxruntime_web, "device": device}
         settings = settings_of(format, given, data, root)
-        if is_bundle(run, format, graph, lowering):
+        if is_bundle(run, format, graph, lowering, fuse):
             print_written(convert(run, out_dir, format=format, **settings), format, as_json)
             return
         example = _example(run, data, root) if lowering == "baked" else None

@@ -18,7 +18,7 @@ _TAKES = {
 }
 
 
-def is_bundle(path: Path, format: str, graph: str, lowering: str) -> bool:
+def is_bundle(path: Path, format: str, graph: str, lowering: str, fuse: bool) -> bool:
     """Say whether a path holds a bundle, and not a run.
 
     Raises:
@@ -31,9 +31,10 @@ def is_bundle(path: Path, format: str, graph: str, lowering: str) -> bool:
         raise ValueError(f"{path} is a bundle already; say --format {' or '.join(FORMATS)}")
     if found and format == AOTI:
         raise ValueError(f"{path} is a bundle; --format {AOTI} compiles the network of a run")
-    if found and (graph, lowering) != ("edge_index", "fused"):
+    if found and (graph, lowering, fuse) != ("edge_index", "fused", True):
         raise ValueError(
-            f"{path} is a bundle: --graph and --lowering are chosen when a run is exported"
+            f"{path} is a bundle: --graph, --lowering and --no-fuse are chosen when a run is "
+            "exported"
         )
     return found
 

@@ -181,10 +181,22 @@ def hub_inputs(name: str, num_nodes: int, num_edges: int) -> tuple[list[Tensor],
 
 
 # parts of one hub, of several in a tile, and hubs that end where a tile does; the interpreter takes
-# seconds for a hundred parts
+# seconds for a hundred parts, which the long tests join
+LONG = [
+    pytest.param(graph, chunk, marks=pytest.mark.slow)
+    for graph, chunk in (
+        ("a hub", 4),
+        ("a hub", 16),
+        ("all edges into the last node", 16),
+        ("sorted", 4),
+        ("sorted", 16),
+    )
+]
+
+
 @pytest.mark.parametrize(
     ("graph", "chunk"),
-    [("a hub", 64), ("all edges into the last node", 4), ("usual", 4), ("usual", 16)],
+    [("a hub", 64), ("all edges into the last node", 4), ("usual", 4), ("usual", 16), *LONG],
 )
 @pytest.mark.parametrize(
     "name", ["spmm", "extremum", "gat", "gatv2", "dot_attention", "sddmm", "edge_softmax"]
@@ -199,7 +211,7 @@ def test_hubs_are_joined_from_parts(
     compare(name, graph, inputs, *settings)
 
 
-@pytest.mark.parametrize(("graph", "chunk"), [("a hub", 64), ("usual", 8)])
+@pytest.mark.parametrize(("graph", "chunk"), [("a hub", 64), ("usual", 8), *LONG[:2]])
 @pytest.mark.usefixtures("poisoned", "triton_everywhere")
 def test_hubs_have_an_epilogue_too(graph: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu.hubs, "CHUNK", chunk)
