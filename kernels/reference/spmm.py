@@ -1,5 +1,7 @@
 """Aggregation: sums, means and extrema over in-neighbours, and products over edges."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,25 +76,19 @@ def spmm_update(
     rowptr: Tensor,
     col: Tensor,
     x: Tensor,
-    weight: Tensor | None = None,
-    src_scale: Tensor | None = None,
-    dst_scale: Tensor | None = None,
-    self_weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    residual: Tensor | None = None,
+    *,
     linear_weight: Tensor | None = None,
     linear_bias: Tensor | None = None,
     root: Tensor | None = None,
     root_weight: Tensor | None = None,
-    reduce: str = "sum",
-    activation: str = "none",
     out_activation: str = "none",
     alpha: float = 1.0,
     identity: float = 0.0,
+    **sums: Any,
 ) -> Tensor:
     """Aggregate, and update each node's row: what a layer does, in one pass over the rows.
 
-        h[i]   = act(spmm(x)[i] + residual[i])
+        h[i]   = spmm(x)[i], with residual and activation
         out[i] = out_act(h[i] · (alpha · linear_weight + identity · I) + root[i] · root_weight
                          + linear_bias)
 
@@ -100,27 +96,19 @@ def spmm_update(
         rowptr: Where each row's edges start, [N + 1].
         col: Source of each edge, [E].
         x: Features of the source nodes, [M, F].
-        weight: As in `spmm`, one number for each edge; and so on to `residual`.
-        src_scale: See `spmm`.
-        dst_scale: See `spmm`.
-        self_weight: See `spmm`.
-        bias: See `spmm`.
-        residual: See `spmm`.
         linear_weight: What rows are multiplied with, [F, O]; without it, out is h.
         linear_bias: Added to the product, [O].
         root: Rows that are multiplied with `root_weight`, [N, K].
         root_weight: [K, O].
-        reduce: "sum" or "mean".
-        activation: One of `ACTIVATIONS`, before the product.
-        out_activation: One of `ACTIVATIONS`, after it.
+        out_activation: One of `ACTIVATIONS`, after the product.
         alpha: Factor of `linear_weight`.
         identity: Factor of h itself, beside its product; needs F = O.
+        sums: What else `spmm` takes, one weight for each edge.
 
     Returns:
         The new rows, [N, O], or [N, F] without a product.
     """
-    scales = (src_scale, dst_scale, self_weight)
-    h = spmm(rowptr, col, x, weight, *scales, bias, residual, reduce, activation)
+    h = spmm(rowptr, col, x, **sums)
     if linear_weight is None:
         return h
     out = alpha * (h @ linear_weight) + (identity * h if identity else 0.0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric import nn as pyg
 
 from graphstill.export import check_parity, export
+from graphstill.export.commands.formats import is_bundle
 from graphstill.export.passes import ours
 from graphstill.export.updates import split_updates
 from graphstill.serve import Bundle, Session
@@ -114,6 +115,12 @@ def test_nothing_is_fused_where_that_is_not_wanted(tmp_path: Path) -> None:
     assert UPDATED not in bundle.manifest.choices
     assert kinds["spmm"] == kinds["gat"] == 1
     assert kinds["spmm_update"] == kinds["gat_mean"] == 0
+
+
+def test_a_bundle_is_not_taken_apart_by_exporting_it_again(tmp_path: Path) -> None:
+    exported(Stack(pyg.GCNConv(12, 20)), tmp_path / "b")
+    with pytest.raises(ValueError, match="--no-fuse are chosen when a run"):
+        is_bundle(tmp_path / "b", "web", "edge_index", "fused", fuse=False)
 
 
 @pytest.mark.parametrize("name", MODULES)
