@@ -219,6 +219,15 @@ def value_infos(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
     yield from model.graph.output
 
 
+def shapes(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
+    """Return the shapes that are declared; a dynamic size is a name, one not known is 0."""
+    return {
+        value.name: tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
+        for value in value_infos(model)
+        if value.type.tensor_type.HasField("shape")
+    }
+
+
 def _is_read(model: onnx.ModelProto, name: str) -> bool:
     outputs = [output.name for output in model.graph.output]
     return name in outputs or any(name in node.input for node in model.graph.node)

@@ -14,7 +14,7 @@ import onnx
 from onnx import helper
 
 from .bodies import ACTIVATIONS, DOMAIN, SPMM_INPUTS, UPDATE_INPUTS
-from .passes import attach_bodies, module_of, ours, value_infos
+from .passes import attach_bodies, module_of, ours, shapes
 from .values import Values, given, setting
 
 _ACTIVATIONS = {op_type: name for name, op_type in ACTIVATIONS.items() if name != "none"}
@@ -55,7 +55,7 @@ class _Update:
     """
 
     def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
-        self.model, self.values, self.shapes = model, Values(model), _shapes(model)
+        self.model, self.values, self.shapes = model, Values(model), shapes(model)
         self.inputs = dict(zip(SPMM_INPUTS, node.input, strict=False))
         self.settings: dict[str, float | str] = dict.fromkeys(
             ("activation", "out_activation"), "none"
@@ -160,7 +160,7 @@ class _Update:
     def _as_long_as(self, value: str, name: str) -> bool:
         """Return whether two values surely have one shape."""
         shape = self.shapes.get(value)
-        return bool(shape) and None not in shape and self.shapes.get(name) == shape
+        return bool(shape) and 0 not in shape and self.shapes.get(name) == shape
 
 
 class _Parts:
@@ -169,11 +169,11 @@ class _Parts:
     def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
         inputs = dict(zip(UPDATE_INPUTS, node.input, strict=False))
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        shapes = _shapes(model)
-        rows, outputs = shapes.get(node.output[0]) or [None, None]
+        known = shapes(model)
+        rows, outputs = known.get(node.output[0]) or (0, 0)
         self.nodes = list[onnx.NodeProto]()
         self._model, self._name = model, node.output[0]
-        self._shape = [rows, (shapes.get(inputs["x"]) or [None])[-1]]
+        self._shape = [rows, (known.get(inputs["x"]) or (0,))[-1]]
         last = self._add(
             "spmm", [inputs.get(n, "") for n in SPMM_INPUTS], reduce=settings["reduce"]
         )
@@ -193,7 +193,9 @@ class _Parts:
         domain = DOMAIN if op_type == "spmm" else ""
         made = helper.make_node(op_type, names, [out], name=out, domain=domain, **settings)
         self.nodes.append(made)
-        info = helper.make_tensor_value_info(out, onnx.TensorProto.FLOAT, self._shape)
+        info = helper.make_tensor_value_info(
+            out, onnx.TensorProto.FLOAT, [d or None for d in self._shape]
+        )
         self._model.graph.value_info.append(info)
         return out
 
@@ -210,11 +212,3 @@ class _Parts:
         factors = {"alpha": settings["alpha"], "beta": identity or 1.0}
         out = self._add("Gemm", names, transB=settings["trans_weight"], **factors)
         return self._add("Add", [out, added]) if identity and added else out
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, list[int | str | None]]:
-    """Return the shapes that are declared, None in place of a size that nothing is known of."""
-    return {
-        value.name: [d.dim_param or d.dim_value or None for d in value.type.tensor_type.shape.dim]
-        for value in value_infos(model)
-    }

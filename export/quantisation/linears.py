@@ -105,17 +105,6 @@ def times(name: str, factor: float, out: str, model: onnx.ModelProto) -> list[on
     return [helper.make_node("Mul", [name, number], [out], name=out)]
 
 
-def shapes(model: onnx.ModelProto) -> dict[str, tuple[int | str, ...]]:
-    """Return the shapes that the graph declares, by name; a string is a dynamic size."""
-    graph = model.graph
-    return {
-        value.name: tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim)
-        for values in (graph.input, graph.value_info, graph.output)
-        for value in values
-        if value.type.tensor_type.HasField("shape")
-    }
-
-
 def drop_unread(model: onnx.ModelProto) -> None:
     """Drop nodes and initialisers that nothing reads any more."""
     outputs = {value.name for value in model.graph.output}

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from ..bodies import DOMAIN, SPMM_INPUTS
-from ..passes import attach_bodies, ours
+from ..passes import attach_bodies, ours, shapes
 from .linears import (
     Linear,
     add_initializer,
     drop_unread,
     find_linears,
     read_weight,
-    shapes,
     times,
 )
 from .weights import Int8Weight, quantise_weight
