@@ -19,6 +19,8 @@ from .values import Array, Values, given, put, reads, setting
 
 Choices = dict[str, list[str]]
 
+SUMMED_FIRST = "neighbours summed before the linear layer"
+
 _NORM = "BatchNormalization"
 _BIAS = 7  # of spmm
 
@@ -54,7 +56,7 @@ def sum_first(model: onnx.ModelProto) -> Choices:
         values = Values(model)
         pair = next((p for node in model.graph.node if (p := _swappable(values, node))), None)
         if pair is None:
-            return {"neighbours summed before the linear layer": list(dict.fromkeys(done))}
+            return {SUMMED_FIRST: list(dict.fromkeys(done))}
         _swap(model, values, *pair)
         done.append(module_of(pair[1]))
 
@@ -66,7 +68,7 @@ def chosen(model: onnx.ModelProto, norms: Sequence[str] = ()) -> Choices:
     found: Choices = {
         "BatchNorm folded into weights": [name for name in norms if name not in left],
         "linear layer before neighbours are summed": [],
-        "neighbours summed before the linear layer": [],
+        SUMMED_FIRST: [],
         "normalisation as scales of nodes": [],
     }
     _, linear, summed, scaled = found.values()
@@ -176,7 +178,7 @@ def _merge_linears(model: onnx.ModelProto) -> list[str]:
     for second in list(model.graph.node):
         values = Values(model)
         first = values.makers.get(second.input[0]) if second.input else None
-        if first is None or not values.is_linear(first) or not _multiplies(values, second):
+        if first is None or not values.is_linear(first) or not values.multiplies(second):
             continue
         a, b = values.weight(first), values.weight(second)
         shared = values.readers[second.input[0]] > 1
@@ -197,13 +199,6 @@ def _merge_linears(model: onnx.ModelProto) -> list[str]:
         done.append(f"{module_of(first)} and {module_of(second)}")
     _drop_unread(model)
     return done
-
-
-def _multiplies(values: Values, node: onnx.NodeProto) -> bool:
-    """Return whether a node multiplies rows by a constant matrix, as GAT's scores do."""
-    if node.op_type != "MatMul":
-        return values.is_linear(node)
-    return values.is_constant(node.input[1]) and values.array(node.input[1]).ndim == 2
 
 
 def _merged_bias(

@@ -12,6 +12,7 @@ AGGREGATIONS = (
     "extremum",
     "gat",
     "gat_mean",
+    "gat_update",
     "gatv2",
     "gatv2_mean",
     "sddmm",

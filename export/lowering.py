@@ -13,6 +13,7 @@ from . import algebra, baking, blocks, passes, pooling
 from .errors import ExportError
 from .flattening import Nested, Part, sizes_of
 from .form import Form
+from .gat_updates import sum_before_products
 from .head_means import fuse_head_means
 from .hops import count_hops
 from .lint import Finding, lint_model
@@ -76,6 +77,9 @@ def lower(
     fusing = form.fuse and form.fanouts is None
     if fusing and (averaged := fuse_head_means(model)):
         choices["heads averaged while neighbours are summed"] = averaged
+    if fusing and (summed := sum_before_products(model)):
+        before = choices.get(algebra.SUMMED_FIRST, [])
+        choices[algebra.SUMMED_FIRST] = list(dict.fromkeys([*before, *summed]))
     tables = _take_form(model, parts, form, held)
     hops = count_hops(model) if form.fanouts is None else len(form.fanouts)
     pooling.fuse_scatters(model)

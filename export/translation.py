@@ -93,6 +93,13 @@ SCHEMAS = {
             },
         ),
         *_attention("gat", "x:T alpha_src:T alpha_dst:T bias:T?", _GAT),
+        # never traced either
+        _schema(
+            "gat_update",
+            "rowptr:I col:C x:T alpha_src:T alpha_dst:T linear_weight:T bias:T?",
+            "out:T",
+            {**_GAT, "trans_weight": "INT", "activation": "STRING"},
+        ),
         *_attention("gatv2", "x_l:T x_r:T att:T bias:T?", _GAT),
         *_attention("dot_attention", "query:T key:T value:T", {"heads": "INT"}),
         _schema("spmm_heads", "rowptr:I col:C x:T weight:T", "out:T", {"reduce": "STRING"}),

@@ -7,17 +7,12 @@ are in cache: what lies between the sum and the answer is never as long as the g
 the node's own row that GraphSAGE adds to the other is taken in too.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import onnx
 from onnx import helper
 
-from .bodies import ACTIVATIONS, DOMAIN, SPMM_INPUTS, UPDATE_INPUTS
-from .passes import attach_bodies, module_of, ours, shapes
-from .values import Values, given, setting
-
-_ACTIVATIONS = {op_type: name for name, op_type in ACTIVATIONS.items() if name != "none"}
+from .bodies import SPMM_INPUTS, UPDATE_INPUTS
+from .passes import module_of, ours, shapes
+from .values import Values, activation_of, given, setting
 
 
 def fuse_updates(model: onnx.ModelProto) -> list[str]:
@@ -29,19 +24,6 @@ def fuse_updates(model: onnx.ModelProto) -> list[str]:
             update.replace()
             done.append(module_of(node))
     return done
-
-
-def split_updates(model: onnx.ModelProto) -> None:
-    """Undo `fuse_updates`, in place, for what is done to sums and products apart."""
-    found = ours(model, "spmm_update")
-    for node in found:
-        at = list(model.graph.node).index(node)
-        model.graph.node.remove(node)
-        for part in reversed(_Parts(model, node).nodes):
-            model.graph.node.insert(at, part)
-    if found:
-        del model.functions[:]
-        attach_bodies(model)
 
 
 class _Update:
@@ -109,14 +91,13 @@ class _Update:
 
     def _take_activation(self, name: str) -> None:
         node = self._next()
-        kind = _ACTIVATIONS.get(node.op_type) if node is not None else None
-        if node is not None and kind and setting(node, "alpha", 1.0) == 1.0:
+        if node is not None and (kind := activation_of(node)):
             self.settings[name] = kind
             self._take(node)
 
     def _take_product(self) -> bool:
         node = self._next()
-        if node is None or node.input[0] != self.out or not self._multiplies(node):
+        if node is None or node.input[0] != self.out or not self.values.multiplies(node):
             return False
         added, beta = node.input[2] if given(node, 2) else "", setting(node, "beta", 1.0)
         if added == self.out:  # α X W + β X, as GCNII's maps are
@@ -147,12 +128,6 @@ class _Update:
         self.taken.append(root)
         return True
 
-    def _multiplies(self, node: onnx.NodeProto) -> bool:
-        if node.op_type != "MatMul":
-            return self.values.is_linear(node)
-        weight = node.input[1]
-        return self.values.is_constant(weight) and self.values.array(weight).ndim == 2
-
     def _is_bias(self, node: onnx.NodeProto, name: str) -> bool:
         outputs = self.values.weight(node).shape[1]
         return name in self.values.constants and self.values.array(name).shape == (outputs,)
@@ -161,54 +136,3 @@ class _Update:
         """Return whether two values surely have one shape."""
         shape = self.shapes.get(value)
         return bool(shape) and 0 not in shape and self.shapes.get(name) == shape
-
-
-class _Parts:
-    """The nodes that one of `spmm_update` stands for; declares the shapes of what they make."""
-
-    def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto) -> None:
-        inputs = dict(zip(UPDATE_INPUTS, node.input, strict=False))
-        settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        known = shapes(model)
-        rows, outputs = known.get(node.output[0]) or (0, 0)
-        self.nodes = list[onnx.NodeProto]()
-        self._model, self._name = model, node.output[0]
-        self._shape = [rows, (known.get(inputs["x"]) or (0,))[-1]]
-        last = self._add(
-            "spmm", [inputs.get(n, "") for n in SPMM_INPUTS], reduce=settings["reduce"]
-        )
-        if inputs.get("residual"):
-            last = self._add("Add", [last, inputs["residual"]])
-        last = self._activate(last, settings["activation"])
-        if inputs.get("linear_weight"):
-            self._shape = [rows, outputs]
-            last = self._multiply(last, inputs, settings)
-            self._activate(last, settings["out_activation"])
-        self.nodes[-1].output[0] = self._name
-
-    def _add(self, op_type: str, names: list[str], **settings: Any) -> str:
-        while not names[-1]:
-            names.pop()
-        out = f"{self._name}.{len(self.nodes)}"
-        domain = DOMAIN if op_type == "spmm" else ""
-        made = helper.make_node(op_type, names, [out], name=out, domain=domain, **settings)
-        self.nodes.append(made)
-        info = helper.make_tensor_value_info(
-            out, onnx.TensorProto.FLOAT, [d or None for d in self._shape]
-        )
-        self._model.graph.value_info.append(info)
-        return out
-
-    def _activate(self, value: str, activation: bytes) -> str:
-        name = activation.decode()
-        return value if name == "none" else self._add(ACTIVATIONS[name], [value])
-
-    def _multiply(self, value: str, inputs: Mapping[str, str], settings: Mapping[str, Any]) -> str:
-        added, identity = inputs.get("linear_bias", ""), settings["identity"]
-        if inputs.get("root"):
-            names = [inputs["root"], inputs["root_weight"], added]
-            added = self._add("Gemm", names, transB=settings["trans_root"])
-        names = [value, inputs["linear_weight"], value if identity else added]
-        factors = {"alpha": settings["alpha"], "beta": identity or 1.0}
-        out = self._add("Gemm", names, transB=settings["trans_weight"], **factors)
-        return self._add("Add", [out, added]) if identity and added else out

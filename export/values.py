@@ -9,6 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .bodies import ACTIVATIONS
+
 Array = NDArray[Any]
 
 
@@ -65,6 +67,12 @@ class Values:
             return False
         return self.is_constant(node.input[1])
 
+    def multiplies(self, node: onnx.NodeProto) -> bool:
+        """Return whether a node is linear, or multiplies rows as GAT's scores do, by a MatMul."""
+        if node.op_type != "MatMul":
+            return self.is_linear(node)
+        return self.is_constant(node.input[1]) and self.array(node.input[1]).ndim == 2
+
     def weight(self, node: onnx.NodeProto) -> Array:
         """Return what a linear layer multiplies by, [in, out]."""
         weight = self.array(node.input[1])
@@ -91,8 +99,14 @@ def setting(node: onnx.NodeProto, name: str, default: float) -> float:
     return found[0] if found else default
 
 
-def put(node: onnx.NodeProto, **settings: float) -> None:
-    """Set numbers among a node's attributes."""
+def activation_of(node: onnx.NodeProto) -> str | None:
+    """Return what our nodes call an activation, None where they have none of that kind."""
+    names = {op_type: name for name, op_type in ACTIVATIONS.items() if name != "none"}
+    return names.get(node.op_type) if setting(node, "alpha", 1.0) == 1.0 else None
+
+
+def put(node: onnx.NodeProto, **settings: float | str) -> None:
+    """Set values among a node's attributes."""
     for attribute in [a for a in node.attribute if a.name in settings]:
         node.attribute.remove(attribute)
     node.attribute.extend(helper.make_attribute(*item) for item in settings.items())

@@ -12,13 +12,12 @@ from functools import partial
 
 import onnx
 
-from .attention import dot_attention, gat, gatv2
+from .attention import GAT_UPDATE_INPUTS, dot_attention, gat, gat_update, gatv2
 from .edges import edge_rows, edge_softmax, sddmm
 from .graph import csr, gcn_norm
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relational_csr
 from .sums import (
-    ACTIVATIONS,
     SPMM_INPUTS,
     UPDATE_INPUTS,
     extremum,
@@ -27,9 +26,17 @@ from .sums import (
     spmm_int8,
     spmm_update,
 )
-from .text import DOMAIN, OPSET
+from .text import ACTIVATIONS, DOMAIN, OPSET
 
-__all__ = ["ACTIVATIONS", "DOMAIN", "OPSET", "SPMM_INPUTS", "UPDATE_INPUTS", "body_for"]
+__all__ = [
+    "ACTIVATIONS",
+    "DOMAIN",
+    "GAT_UPDATE_INPUTS",
+    "OPSET",
+    "SPMM_INPUTS",
+    "UPDATE_INPUTS",
+    "body_for",
+]
 
 _Body = Callable[[Sequence[str], Mapping[str, object]], onnx.FunctionProto]
 
@@ -42,6 +49,7 @@ _BODIES: dict[str, _Body] = {
     "extremum": extremum,
     "gat": gat,
     "gat_mean": partial(gat, mean=True),
+    "gat_update": gat_update,
     "gatv2": gatv2,
     "gatv2_mean": partial(gatv2, mean=True),
     "gcn_norm": gcn_norm,

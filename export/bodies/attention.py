@@ -1,6 +1,7 @@
 """Bodies of `gat`, `gatv2` and `dot_attention`: one softmax and sum, over scores of each kind.
 
-Each may answer with the mean over its heads (`gat_mean`, `gatv2_mean`, `dot_attention_mean`).
+Each may answer with the mean over its heads (`gat_mean`, `gatv2_mean`, `dot_attention_mean`);
+`gat_update` sums rows that all heads share, and multiplies the sums by the weights of its heads.
 
 A row's softmax is rescaled when a piece of its edges brings a larger score (Milakov and Gimelshein,
 2018), so that edges are gathered once and scores of any size are safe. With self loops a row starts
@@ -11,7 +12,17 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from .text import SEGMENTS, function, given, overload, pieces
+from .text import ACTIVATIONS, SEGMENTS, function, given, overload, pieces, text
+
+GAT_UPDATE_INPUTS: tuple[str, ...] = (
+    "rowptr",
+    "col",
+    "x",
+    "alpha_src",
+    "alpha_dst",
+    "linear_weight",
+    "bias",
+)
 
 
 def gat(
@@ -20,22 +31,53 @@ def gat(
     """Score by LeakyReLU(alpha_src[j] + alpha_dst[i])."""
     loops, biased = bool(attributes["add_self_loops"]), given(inputs, 5)
     lines = ["heads = Shape <start = 1> (alpha_src)", _split("x")]
-    if loops:
-        lines.append("own_sum = Add (alpha_src, alpha_dst)")
-        lines.append("own_score = LeakyRelu <alpha: float = @negative_slope> (own_sum)")
-    score = [
-        "feature = Gather (features, neighbour)",
-        "source = Gather (alpha_src, neighbour)",
-        "target_2d = Gather (alpha_dst, rows)",
-        "target = Unsqueeze (target_2d, ones)",
-        "ends = Add (source, target)",
-        "score = LeakyRelu <alpha: float = @negative_slope> (ends)",
-    ]
     return function(
         f"{_named('gat', mean)} <negative_slope, add_self_loops>"
         " (rowptr, col, x, alpha_src, alpha_dst, bias) => (out)",
-        [*lines, *_attend(score, loops, biased, mean)],
+        [*lines, *_attend_to_ends(loops), *_join(biased, mean)],
         overload("loops" if loops else "plain", bias=biased),
+    )
+
+
+def gat_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+    """Score as GAT does, multiply each head's sum by its weight, average and activate."""
+    loops, turned = bool(attributes["add_self_loops"]), bool(attributes["trans_weight"])
+    activation, biased = text(attributes["activation"]), given(inputs, 6)
+    split, perm = (
+        ("heads, minus_ones, width", "0, 2, 1")
+        if turned
+        else ("width, heads, minus_ones", "1, 0, 2")
+    )
+    lines = [
+        SEGMENTS,
+        f"""
+        heads = Shape <start = 1> (alpha_src)
+        width = Shape <start = 1> (x)
+        features = Unsqueeze (x, ones)
+        per_head = Concat <axis = 0> (num_nodes, heads)
+        per_channel = Concat <axis = 0> (num_nodes, heads, width)
+        of_heads = Concat <axis = 0> ({split})
+        weights = Reshape (linear_weight, of_heads)
+        weights_by_head = Transpose <perm = [{perm}]> (weights)
+        sums_width = Mul (heads, width)
+        stacked_shape = Concat <axis = 0> (sums_width, minus_ones)
+        stacked = Reshape (weights_by_head, stacked_shape)
+        joined = Concat <axis = 0> (num_nodes, sums_width)
+        number = Cast <to = 1> (heads)
+        """,
+        *_attend_to_ends(loops),
+        """
+        sums = Reshape <allowzero = 1> (attended, joined)
+        product = MatMul (sums, stacked)
+        averaged = Div (product, number)
+        """,
+        f"added = {'Add (averaged, bias)' if biased else 'Identity (averaged)'}",
+        f"out = {ACTIVATIONS[activation]} (added)",
+    ]
+    return function(
+        f"gat_update <{', '.join(sorted(attributes))}> ({', '.join(GAT_UPDATE_INPUTS)}) => (out)",
+        lines,
+        overload(f"{'loops' if loops else 'plain'}_{activation}", turned=turned, bias=biased),
     )
 
 
@@ -62,7 +104,7 @@ def gatv2(
     return function(
         f"{_named('gatv2', mean)} <negative_slope, add_self_loops>"
         " (rowptr, col, x_l, x_r, att, bias) => (out)",
-        [*lines, *_attend(score, loops, biased, mean)],
+        [*lines, *_attend(score, loops), *_join(biased, mean)],
         overload("loops" if loops else "plain", bias=biased),
     )
 
@@ -93,7 +135,7 @@ def dot_attention(
     ]
     return function(
         f"{_named('dot_attention', mean)} <heads> (rowptr, col, query, key, value) => (out)",
-        [*lines, *_attend(score, loops=False, biased=False, mean=mean)],
+        [*lines, *_attend(score, loops=False), *_join(biased=False, mean=mean)],
     )
 
 
@@ -125,22 +167,46 @@ def _scored(ends: str, out: str) -> str:
     """
 
 
-def _attend(score: Sequence[str], loops: bool, biased: bool, mean: bool) -> list[str]:
-    """Return lines that sum `features`, weighted by a softmax of scores.
+def _attend_to_ends(loops: bool) -> list[str]:
+    """Return lines that attend by the sum of both ends' scores, `alpha_src` and `alpha_dst`."""
+    own = [
+        "own_sum = Add (alpha_src, alpha_dst)",
+        "own_score = LeakyRelu <alpha: float = @negative_slope> (own_sum)",
+    ]
+    score = [
+        "feature = Gather (features, neighbour)",
+        "source = Gather (alpha_src, neighbour)",
+        "target_2d = Gather (alpha_dst, rows)",
+        "target = Unsqueeze (target_2d, ones)",
+        "ends = Add (source, target)",
+        "score = LeakyRelu <alpha: float = @negative_slope> (ends)",
+    ]
+    return [*(own if loops else []), *_attend(score, loops)]
+
+
+def _join(biased: bool, mean: bool) -> list[str]:
+    """Return lines that average heads, or lay them side by side, and add a bias if there is one."""
+    side_by_side = "flat = Reshape <allowzero = 1> (attended, joined)"
+    return [
+        "flat = ReduceMean <keepdims = 0> (attended, ones)" if mean else side_by_side,
+        "out = Add (flat, bias)" if biased else "out = Identity (flat)",
+    ]
+
+
+def _attend(score: Sequence[str], loops: bool) -> list[str]:
+    """Return lines that sum `features`, weighted by a softmax of scores: `attended` [N, H, C].
 
     Args:
-        score: Lines that compute `feature` [n, K, H, C] and `score` [n, K, H] of a piece from
-            `neighbour` [n, K] and `rows` [n].
+        score: Lines that compute `feature` [n, K, H, C], or [n, K, 1, C] where heads share it, and
+            `score` [n, K, H] of a piece from `neighbour` [n, K] and `rows` [n].
         loops: Whether rows start from themselves, by their `own_score` [N, H].
-        biased: Whether a `bias` is added.
-        mean: Whether heads are averaged; else they lie side by side.
     """
     if loops:
         begin = """
         own_shifted = Sub (own_score, own_score)
         first_norm = Exp (own_shifted)
         first_top = Identity (own_score)
-        first_total = Identity (features)
+        first_total = Expand (features, per_channel)
         """
         masked = [
             "neighbour_64 = Cast <to = 7> (neighbour)",
@@ -169,9 +235,6 @@ def _attend(score: Sequence[str], loops: bool, biased: bool, mean: bool) -> list
         attended = Div (total, safe_3d)
         """
     )
-    side_by_side = "flat = Reshape <allowzero = 1> (attended, joined)"
-    lines.append("flat = ReduceMean <keepdims = 0> (attended, ones)" if mean else side_by_side)
-    lines.append("out = Add (flat, bias)" if biased else "out = Identity (flat)")
     return lines
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from .text import SEGMENTS, function, given, overload, pieces, scaled, text
+from .text import ACTIVATIONS, SEGMENTS, function, given, overload, pieces, scaled, text
 
 SPMM_INPUTS: tuple[str, ...] = (
     "rowptr",
@@ -25,9 +25,6 @@ UPDATE_INPUTS: tuple[str, ...] = (
     "root",
     "root_weight",
 )
-
-# what the names of activations are in ONNX
-ACTIVATIONS = {"none": "Identity", "relu": "Relu", "elu": "Elu"}
 
 _MEAN = """
     counted = Max (degree, ones)

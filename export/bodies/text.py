@@ -16,6 +16,9 @@ import onnx.parser
 DOMAIN = "graphstill"
 OPSET = 18
 
+# what the names of activations are in ONNX
+ACTIVATIONS = {"none": "Identity", "relu": "Relu", "elu": "Elu"}
+
 _CONSTANTS = """
     scalar_0 = Constant <value_int = 0> ()
     scalar_1 = Constant <value_int = 1> ()

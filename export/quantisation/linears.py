@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from ..bodies import UPDATE_INPUTS
+from ..bodies import GAT_UPDATE_INPUTS, UPDATE_INPUTS
 from ..passes import ours
 
 
@@ -68,11 +68,12 @@ def read_weight(model: onnx.ModelProto, name: str, outputs_first: bool) -> NDArr
 
 
 def find_weights(model: onnx.ModelProto) -> dict[str, bool]:
-    """Return the weights of products, those of `spmm_update` too, and which are [O, K]."""
+    """Return the weights of products, those of nodes that also sum too, and which are [O, K]."""
     found = {linear.weight: linear.outputs_first for linear in find_linears(model)}
     known = {t.name for t in model.graph.initializer if is_float(t)}
-    for node in ours(model, "spmm_update"):
-        names = dict(zip(UPDATE_INPUTS, node.input, strict=False))
+    inputs = {"spmm_update": UPDATE_INPUTS, "gat_update": GAT_UPDATE_INPUTS}
+    for node in ours(model, *inputs):
+        names = dict(zip(inputs[node.op_type], node.input, strict=False))
         turned = {a.name: bool(a.i) for a in node.attribute}
         for weight, way in (("linear_weight", "trans_weight"), ("root_weight", "trans_root")):
             if names.get(weight) in known:

@@ -18,7 +18,7 @@ from ..card import model_card
 from ..errors import ExportError
 from ..harness import measure
 from ..report import Row, Settings
-from ..updates import split_updates
+from ..splitting import split_updates
 from .evidence import Evidence, compare
 from .report import JSON, MARKDOWN, QuantisationReport, Speed, percent
 from .rows import SCALE, quantise_rows

@@ -2,7 +2,8 @@
 //
 //   out[i] = Σ_e p_e · value[col[e]] + bias,    p_e = exp(s_e) / Σ exp(s) over the in-edges of i
 //
-// of each head, side by side, or their mean where mean_heads asks for it.
+// of each head, side by side, or their mean where mean_heads asks for it. Where all heads share their
+// values, each sums the same rows [M, C] by its own weights.
 //
 // A row's neighbours come in chunks that fit a core's cache, and the softmax is rescaled when a
 // chunk brings a larger score (Milakov and Gimelshein, 2018): nothing grows with the degree of a
@@ -33,7 +34,10 @@ struct Operands {
   int64_t heads;
   int64_t channels;
   bool self_loops;
-  bool mean_heads = false;  // forward alone
+  // forward alone
+  bool mean_heads = false;
+  bool shared = false;    // whether value is [M, C]
+  int64_t first_row = 0;  // the row that the answers begin with
 
   int64_t width() const { return heads * channels; }
   int64_t out_width() const { return mean_heads ? channels : width(); }
@@ -166,16 +170,18 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
                                float* lse, int64_t begin, int64_t end) {
   const Operands o = operands;  // a copy that no store can reach stays in registers
   const int64_t channels = Fixed ? Fixed : o.channels, width = o.heads * channels;
+  const int64_t apart = o.shared ? 0 : channels, value_width = o.shared ? channels : width;
   const Folded folded;
   Chunk chunk(o.heads);
   float* score = chunk.score.data();
   std::vector<float> every(o.mean_heads ? width : 0);  // a row's heads, before their mean is taken
   const auto prefetch = [&](int64_t j) GRAPHSTILL_LAMBDA {
-    prefetch_row(o.value + j * width, width);
+    prefetch_row(o.value + j * value_width, value_width);
     by.prefetch_source(j);
   };
   for (int64_t i = begin; i < end; ++i) {
-    float* out = o.mean_heads ? every.data() : outs + i * width;
+    const int64_t at = i - o.first_row;
+    float* out = o.mean_heads ? every.data() : outs + at * width;
     for (int64_t f = 0; f < width; ++f) out[f] = 0;
     std::fill(chunk.top.begin(), chunk.top.end(), -__builtin_inff());
     std::fill(chunk.total.begin(), chunk.total.end(), 0.0f);
@@ -184,7 +190,7 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
       for (int k = 0; k < chunk.count; ++k) by.score(i, chunk.ids[k], score + k * o.heads);
       soften(o, folded, chunk, out);
       for (int64_t h = 0; h < o.heads; ++h)
-        add_rows<Fixed>(out + h * channels, score + h, o.heads, o.value + h * channels, width,
+        add_rows<Fixed>(out + h * channels, score + h, o.heads, o.value + h * apart, value_width,
                         chunk.ids, chunk.count, channels);
     });
     for (int64_t h = 0; h < o.heads; ++h) {
@@ -192,7 +198,7 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
       if (total != 0) scale(out + h * channels, 1.0f / total, channels);
       if (lse) lse[i * o.heads + h] = total != 0 ? chunk.top[h] + std::log(total) : -__builtin_inff();
     }
-    float* row = o.mean_heads ? mean_of_heads<Fixed>(o, out, outs + i * channels) : out;
+    float* row = o.mean_heads ? mean_of_heads<Fixed>(o, out, outs + at * channels) : out;
     if (bias) add<0>(row, 1.0f, bias, o.out_width());
   }
 }

@@ -10,7 +10,7 @@ in-edges in CSR form: `rowptr` [N + 1] int64 and `col` [E] int32, the source of 
 being destinations. What belongs to an edge is in CSR order.
 """
 
-from .attention import dot_attention, edge_softmax, edge_softmax_own, gat, gatv2
+from .attention import dot_attention, edge_softmax, edge_softmax_own, gat, gat_update, gatv2
 from .graph import csr, gcn_norm, rows
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relation_products, relational_csr, rgcn
@@ -24,6 +24,7 @@ __all__ = [
     "edge_softmax_own",
     "extremum",
     "gat",
+    "gat_update",
     "gatv2",
     "gcn_norm",
     "linear_int8",

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .graph import rows
+from .spmm import activate
 
 
 def edge_softmax(rowptr: Tensor, score: Tensor) -> Tensor:
@@ -104,6 +105,48 @@ def gat(
     score = F.leaky_relu(alpha_src[source] + alpha_dst[row], negative_slope)  # [E, H]
     out, lse = _attend(row, source, score, x, rowptr.numel() - 1)
     return out if bias is None else out + bias, lse
+
+
+def gat_update(
+    rowptr: Tensor,
+    col: Tensor,
+    x: Tensor,
+    alpha_src: Tensor,
+    alpha_dst: Tensor,
+    linear_weight: Tensor,
+    bias: Tensor | None = None,
+    negative_slope: float = 0.2,
+    add_self_loops: bool = False,
+    activation: str = "none",
+) -> Tensor:
+    """Attend, multiply and average the heads: a layer whose product comes after its sums.
+
+        out[i] = act(1/H Σ_h gat(x)_h[i] · W_h + bias),    linear_weight = [W_1 … W_H]
+
+    The same as `gat` of x · linear_weight with its heads averaged, from rows of F features in
+    place of H · C: Σ_e p_e (x[j] W) = (Σ_e p_e x[j]) W.
+
+    Args:
+        rowptr: Where each row's edges start, [N + 1].
+        col: Source of each edge, [E].
+        x: Features of the source nodes, [M, F], which all heads share.
+        alpha_src: Score of each source node, [M, H].
+        alpha_dst: Score of each destination node, [N, H].
+        linear_weight: What the sums are multiplied with, [F, H · C].
+        bias: Added to every row, [C].
+        negative_slope: Slope of the LeakyReLU below zero.
+        add_self_loops: As in `gat`.
+        activation: "none", "relu" or "elu", of the answers.
+
+    Returns:
+        out [N, C].
+    """
+    heads = alpha_src.shape[1]
+    settings = negative_slope, add_self_loops
+    sums, _ = gat(rowptr, col, x.repeat(1, heads), alpha_src, alpha_dst, None, *settings)
+    weights = linear_weight.unflatten(1, (heads, -1))  # [F, H, C]
+    out = torch.einsum("nhf,fhc->nc", sums.unflatten(1, (heads, -1)), weights) / heads
+    return activate(out if bias is None else out + bias, activation)
 
 
 def gatv2(

@@ -1,8 +1,11 @@
-// The nodes of gat, gatv2 and dot_attention; kernels/native/attention.h computes.
+// The nodes of gat, gatv2 and dot_attention; kernels/native/attention.h computes. That of gat_update
+// sums rows before it multiplies them: a few rows' sums, one for each head, are multiplied while they
+// are in cache.
 
 #include "../../kernels/native/attention.h"
 #include "../../kernels/native/scores.h"
 #include "kernels.h"
+#include "products.h"
 #include "rows.h"
 
 namespace graphstill {
@@ -31,6 +34,17 @@ int64_t channels_of(const Tensor<const float>& x, int64_t heads, const std::stri
   require(x.shape.size() == 2, name + " must have two dimensions");
   require(heads > 0 && x.shape[1] % heads == 0, name + " must be as wide as heads times channels");
   return x.shape[1] / heads;
+}
+
+// The weight [F, H · C] of all heads, whose answers are averaged, as one [H · F, C].
+product::Packed mean_over_heads(const Weight& weight, int64_t heads) {
+  const int64_t features = weight.inner(), channels = weight.outputs() / heads;
+  std::vector<float> stacked(features * weight.outputs());
+  for (int64_t h = 0; h < heads; ++h)
+    for (int64_t f = 0; f < features; ++f)
+      for (int64_t c = 0; c < channels; ++c)
+        stacked[(h * features + f) * channels + c] = weight.at(f, h * channels + c);
+  return product::Packed(stacked.data(), heads * features, channels, false, 1.0f / (float)heads);
 }
 
 void require_ends(const Rows& rows, const attention::Operands& o, const Tensor<const float>& x,
@@ -63,6 +77,53 @@ void Gat::compute(const Context& context) const {
     return attention::Additive{
         alpha_src.data, alpha_dst.data, negative_slope_, nullptr, nullptr, heads};
   });
+}
+
+GatUpdate::GatUpdate(const Attributes& attributes)
+    : negative_slope_(attributes.real("negative_slope")),
+      self_loops_(attributes.integer("add_self_loops") != 0),
+      transposed_(attributes.integer("trans_weight") != 0),
+      activation_(activation_of(attributes, "activation")), weight_(std::make_unique<KeptProduct>()) {}
+GatUpdate::~GatUpdate() = default;
+GatUpdate::GatUpdate(GatUpdate&&) noexcept = default;
+
+void GatUpdate::compute(const Context& context) const {
+  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
+  const auto x = context.input<float>(2);
+  const auto alpha_src = context.input<float>(3);
+  const auto alpha_dst = context.input<float>(4);
+  const Weight weight(context, 5, transposed_);
+  const auto bias = context.input<float>(6);
+  require(alpha_src.shape.size() == 2, "alpha_src must have two dimensions");
+  require(x.shape.size() == 2 && weight.inner() == x.shape[1],
+          "linear_weight needs a row for each feature of x");
+  const int64_t heads = alpha_src.shape[1], features = x.shape[1];
+  require(heads > 0 && weight.outputs() % heads == 0,
+          "linear_weight must be as wide as heads times channels");
+  const int64_t channels = weight.outputs() / heads;
+  require_table(alpha_src, x.shape[0], heads, "alpha_src");
+  require_table(alpha_dst, rows.count, heads, "alpha_dst");
+  require(!bias || bias.size() == channels, "bias needs one value per column of the answer");
+  require(!self_loops_ || rows.count <= x.shape[0], "self loops need features of each node");
+  attention::Operands o{rows.rowptr, rows.col, rows.edges, x.data, heads, features, self_loops_};
+  o.shared = true;
+  const attention::Additive score{alpha_src.data, alpha_dst.data, negative_slope_,
+                                  nullptr,        nullptr,        heads};
+  std::unique_ptr<product::Packed> other;
+  const product::Packed& packed = weight_->of(weight.values, other, [&](const auto&) {
+    return mean_over_heads(weight, heads);
+  });
+  const std::vector<float> filled = whole_panels(bias, packed);
+  float* out = context.output<float>(0, {rows.count, channels});
+  multiply_sums(context, rows, {{{nullptr, &packed}, {}}, filled.data(), out, channels, activation_},
+                [&](int64_t first, int64_t last, float* near) {
+                  attention::Operands some = o;
+                  some.first_row = first;
+                  with_channels(features, [&](auto fixed) {
+                    constexpr int kFixed = decltype(fixed)::value;
+                    attention::forward<kFixed>(some, score, nullptr, near, nullptr, first, last);
+                  });
+                });
 }
 
 Gatv2::Gatv2(const Attributes& attributes, bool mean_heads)

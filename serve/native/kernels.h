@@ -9,6 +9,9 @@
 
 namespace graphstill {
 
+enum Activation : int64_t;  // kernels/native/activation.h
+class KeptProduct;          // products.h
+
 struct Csr {
   static constexpr const char* kName = "csr";
   // edge_index [2, E], num_src, num_dst
@@ -70,12 +73,11 @@ struct SpmmUpdate {
   void compute(const Context& context) const;
 
  private:
-  struct Weights;  // packed, and kept between calls
   bool mean_;
-  int64_t activation_, out_activation_;
+  Activation activation_, out_activation_;
   bool transposed_, root_transposed_;  // whether the weights are [O, F] and [O, K]
   float alpha_, identity_;             // rows are multiplied with alpha · weight + identity · I
-  std::unique_ptr<Weights> weights_;
+  std::unique_ptr<KeptProduct> linear_, root_;
 };
 
 struct Gat {
@@ -138,6 +140,28 @@ struct Gatv2Mean : Gatv2 {
 struct DotAttentionMean : DotAttention {
   static constexpr const char* kName = "dot_attention_mean";
   explicit DotAttentionMean(const Attributes& attributes) : DotAttention(attributes, true) {}
+};
+
+// The mean over heads of attention to x · linear_weight, multiplied after it is summed, and an
+// activation.
+struct GatUpdate {
+  static constexpr const char* kName = "gat_update";
+  // rowptr [N + 1], col [E], x [M, F], alpha_src [M, H], alpha_dst [N, H], linear_weight [F, H·C],
+  // bias [C]
+  static constexpr Slot kInputs[] = {{kInt64}, {kInt32}, {kFloat},           {kFloat},
+                                     {kFloat}, {kFloat}, {kFloat, kOptional}};
+  static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, C]
+
+  explicit GatUpdate(const Attributes& attributes);
+  ~GatUpdate();
+  GatUpdate(GatUpdate&&) noexcept;
+  void compute(const Context& context) const;
+
+ private:
+  float negative_slope_;
+  bool self_loops_, transposed_;  // whether the weight is [H·C, F]
+  Activation activation_;
+  std::unique_ptr<KeptProduct> weight_;
 };
 
 struct Extremum {

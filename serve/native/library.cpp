@@ -25,6 +25,7 @@ void add_operators(const OrtApi* api, OrtCustomOpDomain* created) {
   add<Extremum>(api, created);
   add<Gat>(api, created);
   add<GatMean>(api, created);
+  add<GatUpdate>(api, created);
   add<Gatv2>(api, created);
   add<Gatv2Mean>(api, created);
   add<DotAttention>(api, created);

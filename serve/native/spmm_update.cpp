@@ -1,34 +1,12 @@
 // The node of spmm_update: sums of a few rows are multiplied while they are in cache, so that what
 // lies between them and the answers is never as long as the graph.
 
-#include "../../kernels/native/product.h"
-#include "kept.h"
 #include "kernels.h"
+#include "products.h"
 #include "spmm_inputs.h"
 
 namespace graphstill {
 namespace {
-
-Activation activation_of(const Attributes& attributes, const char* name) {
-  const std::string text = attributes.text(name);
-  require(text == "none" || text == "relu" || text == "elu",
-          std::string(name) + " must be none, relu or elu, got " + text);
-  return text == "relu" ? kRelu : text == "elu" ? kElu : kNone;
-}
-
-// A weight of two dimensions, as it is given.
-struct Weight {
-  Tensor<const float> values;
-  bool transposed;
-
-  Weight(const Context& context, size_t index, bool transposed)
-      : values(context.input<float>(index)), transposed(transposed) {
-    require(!values || values.shape.size() == 2, "weights must have two dimensions");
-  }
-  explicit operator bool() const { return bool(values); }
-  int64_t inner() const { return values.shape[transposed]; }
-  int64_t outputs() const { return values.shape[!transposed]; }
-};
 
 // What is given beside what spmm is given; checked.
 struct Update {
@@ -40,7 +18,7 @@ struct Update {
         root(context.input<float>(11)), linear(context, 9, transposed),
         root_weight(context, 12, root_transposed) {}
 
-  void check(int64_t count, int64_t features) const {
+  void check(int64_t count, int64_t features, bool identity) const {
     require(!residual || residual.size() == count * features, "residual must be [num_nodes, F]");
     require(!linear || linear.inner() == features, "linear_weight must be [F, O]");
     require(!bias || (linear && bias.size() == linear.outputs()),
@@ -50,14 +28,22 @@ struct Update {
     require(!root || (root_weight.outputs() == linear.outputs() &&
                       root.size() == count * root_weight.inner()),
             "root must be [num_nodes, K] and root_weight [K, O]");
+    require(!identity || !linear || linear.outputs() == features,
+            "identity needs a square linear_weight");
   }
 };
 
-}  // namespace
+// The packed weight, of which there may be none.
+const product::Packed* packed(KeptProduct& kept, const Weight& weight,
+                              std::unique_ptr<product::Packed>& other, float alpha, float identity) {
+  if (!weight) return nullptr;
+  return &kept.of(weight.values, other, [&](const auto& values) {
+    return product::Packed(values.data, weight.inner(), weight.outputs(), weight.transposed, alpha,
+                           identity);
+  });
+}
 
-struct SpmmUpdate::Weights {
-  Kept<product::Packed, float> kept[2];  // of the sums, and of the node's own row
-};
+}  // namespace
 
 SpmmUpdate::SpmmUpdate(const Attributes& attributes)
     : mean_(attributes.mean("reduce")), activation_(activation_of(attributes, "activation")),
@@ -65,57 +51,36 @@ SpmmUpdate::SpmmUpdate(const Attributes& attributes)
       transposed_(attributes.integer("trans_weight") != 0),
       root_transposed_(attributes.integer("trans_root") != 0),
       alpha_(attributes.real("alpha")), identity_(attributes.real("identity")),
-      weights_(std::make_unique<Weights>()) {}
+      linear_(std::make_unique<KeptProduct>()), root_(std::make_unique<KeptProduct>()) {}
 SpmmUpdate::~SpmmUpdate() = default;
 SpmmUpdate::SpmmUpdate(SpmmUpdate&&) noexcept = default;
 
 void SpmmUpdate::compute(const Context& context) const {
   const SpmmInputs inputs(context);
   const Update update(context, transposed_, root_transposed_);
-  const int64_t count = inputs.rows.count, features = inputs.x.shape[1];
-  update.check(count, features);
-  const Weight &linear = update.linear, &root_weight = update.root_weight;
-  require(identity_ == 0.0f || !linear || linear.outputs() == features,
-          "identity needs a square linear_weight");
+  update.check(inputs.rows.count, inputs.x.shape[1], identity_ != 0.0f);
   spmm::Operands sums = inputs.operands(mean_);
   sums.residual = update.residual.data;
-  sums.activation = (Activation)activation_;
-  if (!linear) {
-    sums.out = context.output<float>(0, {count, features});
-    return inputs.rows.parallel_for(context,
-                                    [&](int64_t begin, int64_t end) { sum_rows(sums, begin, end); });
+  sums.activation = activation_;
+  if (!update.linear) {
+    sums.out = context.output<float>(0, {inputs.rows.count, sums.features});
+    return inputs.rows.parallel_for(
+        context, [&](int64_t begin, int64_t end) { sum_rows(sums, begin, end); });
   }
   std::unique_ptr<product::Packed> others[2];
-  const auto packed = [&](int which, const Weight& weight, float alpha, float identity) {
-    if (!weight) return (const product::Packed*)nullptr;
-    return &weights_->kept[which].of(weight.values, others[which], [&](const auto& values) {
-      return product::Packed(values.data, weight.inner(), weight.outputs(), weight.transposed,
-                             alpha, identity);
-    });
-  };
-  const product::Packed* weights[2] = {packed(0, linear, alpha_, identity_),
-                                       packed(1, root_weight, 1.0f, 0.0f)};
-  std::vector<float> bias(weights[0]->panels() * product::kPanel);
-  if (update.bias) std::copy_n(update.bias.data, linear.outputs(), bias.begin());
-  float* out = context.output<float>(0, {count, linear.outputs()});
-  inputs.rows.parallel_for(context, [&](int64_t begin, int64_t end) {
-    const int64_t batch = product::batch(features);
-    const std::unique_ptr<float[]> near(new float[batch * features]);
-    spmm::Operands some = sums;
-    some.out = near.get();
-    for (int64_t row = begin; row < end; row += batch) {
-      const int64_t last = std::min(end, row + batch);
-      some.first_row = row;
-      sum_rows(some, row, last);
-      const float* own = update.root ? update.root.data + row * root_weight.inner() : nullptr;
-      product::run({{{near.get(), weights[0]}, {own, weights[1]}},
-                    bias.data(),
-                    out + row * linear.outputs(),
-                    linear.outputs(),
-                    (Activation)out_activation_},
-                   last - row);
-    }
-  });
+  const product::Packed* linear = packed(*linear_, update.linear, others[0], alpha_, identity_);
+  const product::Packed* root = packed(*root_, update.root_weight, others[1], 1.0f, 0.0f);
+  const std::vector<float> bias = whole_panels(update.bias, *linear);
+  const int64_t outputs = update.linear.outputs();
+  float* out = context.output<float>(0, {inputs.rows.count, outputs});
+  multiply_sums(context, inputs.rows,
+                {{{nullptr, linear}, {update.root.data, root}}, bias.data(), out, outputs, out_activation_},
+                [&](int64_t first, int64_t last, float* near) {
+                  spmm::Operands some = sums;
+                  some.out = near;
+                  some.first_row = first;
+                  sum_rows(some, first, last);
+                });
 }
 
 }  // namespace graphstill

@@ -13,7 +13,7 @@ from torch_geometric import nn as pyg
 from graphstill.export import check_parity, export
 from graphstill.export.commands.formats import is_bundle
 from graphstill.export.passes import ours
-from graphstill.export.updates import split_updates
+from graphstill.export.splitting import split_updates
 from graphstill.serve import Bundle, Session
 
 X, EDGES = torch.randn(9, 12), torch.randint(0, 9, (2, 17))
