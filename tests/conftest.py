@@ -1,6 +1,7 @@
 import functools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,9 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 import torch
+import triton
 from onnxscript import TracedOnnxFunction
+from triton.runtime import interpreter
 
 from graphstill.kernels.native import library
 
@@ -23,6 +26,15 @@ if chosen := os.environ.get("GRAPHSTILL_TEST_TORCH_LIBRARY"):  # one build of se
 
 # half of every export is torch reading the source of the same 500 functions again
 TracedOnnxFunction.function_ir = property(functools.cache(TracedOnnxFunction.function_ir.fget))  # type: ignore
+
+# a third of every test in Triton's interpreter is the language being patched again for each function
+# that a kernel calls; here a launch patches all of it, once
+_everything = SimpleNamespace(__globals__={"tl": triton.language, "core": triton.language.core})
+_patch = interpreter._patch_lang
+interpreter._patch_lang = lambda _: _patch(_everything)
+interpreter.InterpretedFunction.__call__ = lambda self, *args, **kwargs: self.rewrite()(
+    *args, **kwargs
+)
 
 
 @pytest.fixture(autouse=True)
