@@ -100,7 +100,8 @@ class StudyRunner:
         """Yield stages and their tasks, each stage when the one before it is done."""
         searched = [name for name, arm in self.study.all_arms.items() if arm.like is None]
         # the longest first, and nobody waits for one: scratch learns from no teacher
-        yield "scratch and teachers", [*self._searches(["scratch"]), *self._teachers()]
+        first = [name for name in searched if name == "scratch"]
+        yield "scratch and teachers", [*self._searches(first), *self._teachers()]
         yield "networks of the student's size", self._selves()
         yield "search", self._searches(searched)
         yield "evaluation", self._evaluations()

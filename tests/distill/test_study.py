@@ -81,6 +81,12 @@ def test_every_arm_has_every_seed(finished: tuple[Path, list[dict[str, Any]]]) -
     assert by["ABKD", 0]["split"] != by["ABKD", 1]["split"]
 
 
+def test_teachers_alone_are_a_study(tmp_path: Path) -> None:
+    study = small(without=list(MANDATORY), arms={}, against=[])
+    lines = StudyRunner(study, tmp_path).run()
+    assert [(line["arm"], line["seed"]) for line in lines] == [("teacher", 0), ("teacher", 1)]
+
+
 def test_every_run_is_diagnosed(finished: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, lines = finished
     by = {(line["arm"], line["seed"]): line for line in lines}
