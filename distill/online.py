@@ -1,8 +1,9 @@
 """fit_together: students that are trained at once and teach each other.
 
 Epoch by epoch every student takes one step, in turn: it runs in training mode, its peers answer as
-they are by then, and its loss is the mean of its objective over them. With one student there is
-nobody to learn from, and the terms that need a peer are left out.
+they are by then, and its loss is the mean of its objective over them. What a peer answers is the
+same to all until its own step; each epoch it is asked anew. With one student there is nobody to
+learn from, and the terms that need a peer are left out.
 """
 
 import time
@@ -53,6 +54,18 @@ class _Student:
             peer.student, peer.objective, precision=getattr(torch, settings.precision)
         )
         self.state = State()
+        self._answer: Pass | None = None
+
+    def answer(self, data: Observed) -> Pass:
+        """Return what it says as a peer, as it is by now."""
+        if self._answer is None:
+            with torch.no_grad():
+                self._answer = self.distiller.train().answer(data)
+        return self._answer
+
+    def forget(self) -> None:
+        """Drop what it said: it has changed, or is to be asked anew."""
+        self._answer = None
 
 
 def fit_together(
@@ -98,6 +111,8 @@ def fit_together(
     while epoch < settings.epochs and not all(
         out_of_patience(student.state, settings) for student in students
     ):
+        for student in students:
+            student.forget()
         for number, student in enumerate(students):
             start = time.perf_counter()
             student.objective.begin(epoch)
@@ -130,17 +145,15 @@ def _step(
     student: _Student, peers: Sequence[_Student], data: Observed, settings: TrainSettings
 ) -> dict[str, float]:
     """Take one step and return the losses, each the mean over peers."""
-    answers: list[Pass | None] = [None]
-    if peers:
-        with torch.no_grad():
-            answers = [peer.distiller.train().answer(data) for peer in peers]
+    answers: list[Pass | None] = [peer.answer(data) for peer in peers]
     own = student.distiller.train().answer(dropped(data, settings))
     trained = list(student.module.parameters())
-    found = [student.objective(own, answer, data, trained) for answer in answers]
+    found = [student.objective(own, answer, data, trained) for answer in answers or [None]]
     losses = {name: torch.stack([loss[name] for loss in found]).mean() for name in found[0]}
     student.optimizer.zero_grad()
     losses["total"].backward()
     student.optimizer.step()
+    student.forget()
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 

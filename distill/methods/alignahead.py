@@ -59,13 +59,18 @@ class Alignahead(Term):
                 f"students must have layers of one width, got {[h.shape[1] for h in own]} and "
                 f"{[h.shape[1] for h in peer]}"
             )
-        pairs = [(h, peer[(index + self.shift) % len(peer)]) for index, h in enumerate(own)]
-        return torch.stack([self._pair(*pair, data) for pair in pairs]).sum()
-
-    def _pair(self, own: Tensor, peer: Tensor, data: Observed) -> Tensor:
-        structures = [local_structure(h, data.edges, _laplacian) for h in (own, peer.detach())]
-        loss = divergence(*structures).sum() / own.shape[0]
-        return loss + self.features * F.mse_loss(own, peer.detach()) if self.features else loss
+        order = [(index + self.shift) % len(peer) for index in range(len(peer))]
+        structures, others = (_structures(some, data) for some in (student, given(teacher)))
+        losses = [
+            divergence(structure, others[index]).sum() / len(own[0])
+            for structure, index in zip(structures, order, strict=True)
+        ]
+        if self.features:
+            losses += [
+                self.features * F.mse_loss(h, peer[index].detach())
+                for h, index in zip(own, order, strict=True)
+            ]
+        return torch.stack(losses).sum()
 
 
 class DeepSupervision(Term):
@@ -88,6 +93,14 @@ class DeepSupervision(Term):
             for head, h in zip(self.heads, student.layers, strict=True)
         ]
         return torch.stack(losses).sum()
+
+
+def _structures(answer: Pass, data: Observed) -> list[Tensor]:
+    """Return the local structure of each layer, made once for all peers."""
+    return answer.kept(
+        "alignahead",
+        lambda: [local_structure(h, data.edges, _laplacian) for h in answer.layers],
+    )
 
 
 def _laplacian(layer: Tensor, graph: CSRGraph) -> Tensor:
