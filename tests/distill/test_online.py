@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,9 @@ def test_a_student_alone_learns_from_labels(data: NodeData) -> None:
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("method", [PLUS, OnlineSettings(method="mutual")])
+@pytest.mark.parametrize(
+    "method", [PLUS, OnlineSettings(method="mutual"), OnlineSettings(students=3)]
+)
 def test_an_interrupted_group_ends_with_the_same_bits(
     data: NodeData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: OnlineSettings
 ) -> None:
@@ -80,7 +83,7 @@ def test_an_interrupted_group_ends_with_the_same_bits(
             assert torch.equal(tensor, b.module.state_dict()[name]), name
     metrics = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "cut")]
     assert metrics[0] == metrics[1]
-    assert len(metrics[0].splitlines()) == 2 * SETTINGS.epochs
+    assert len(metrics[0].splitlines()) == method.students * SETTINGS.epochs
 
 
 def test_a_finished_group_is_loaded_and_not_trained_again(data: NodeData, tmp_path: Path) -> None:
@@ -114,3 +117,23 @@ def test_each_peer_is_as_it_is_by_then(data: NodeData, monkeypatch: pytest.Monke
     assert a1 == a1_later
     assert b1 == b1_later
     assert len({a0, a1, a2}) == 3
+
+
+def test_a_peer_answers_once_for_all_who_learn_from_it(
+    data: NodeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[Pass]] = []
+    original = online._step
+
+    def watch(student: Any, peers: Any, *rest: Any) -> dict[str, float]:
+        seen.append([peer.answer(*rest[:1]) for peer in peers])
+        return original(student, peers, *rest)
+
+    monkeypatch.setattr(online, "_step", watch)
+    settings = SETTINGS.model_copy(update={"epochs": 2})
+    train_together(GCN, data, settings, OnlineSettings(students=3))
+    (b0, c0), (a1, c0_later), (a1_later, b1), (b2, _), *_ = seen
+    assert c0 is c0_later
+    assert a1 is a1_later
+    assert b0 is not b1
+    assert b1 is not b2  # each epoch anew
