@@ -27,8 +27,8 @@ if chosen := os.environ.get("GRAPHSTILL_TEST_TORCH_LIBRARY"):  # one build of se
 # half of every export is torch reading the source of the same 500 functions again
 TracedOnnxFunction.function_ir = property(functools.cache(TracedOnnxFunction.function_ir.fget))  # type: ignore
 
-# a third of every test in Triton's interpreter is the language being patched again for each function
-# that a kernel calls; here a launch patches all of it, once
+# a third of every test in Triton's interpreter is the language being patched again for each
+# function that a kernel calls; here a launch patches all of it, once
 _everything = SimpleNamespace(__globals__={"tl": triton.language, "core": triton.language.core})
 _patch = interpreter._patch_lang
 interpreter._patch_lang = lambda _: _patch(_everything)
