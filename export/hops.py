@@ -64,7 +64,7 @@ def _hops(model: onnx.ModelProto) -> tuple[int, onnx.NodeProto | None]:
 _NOT_OF_SOURCES = {
     "spmm": (3, 5, 6, 7),
     "spmm_int8_rows": (4, 5, 6, 7),
-    "spmm_update": (3, 5, 6, 7, 8, 9, 10, 11, 12),
+    "spmm_update": (3, 5, 6, 7, 8, 9, 10, 11, 12, 13),
     "spmm_heads": (3,),
     "extremum": (3,),
 }

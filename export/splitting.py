@@ -8,14 +8,19 @@ from onnx import helper
 
 from .bodies import ACTIVATIONS, DOMAIN, GAT_UPDATE_INPUTS, SPMM_INPUTS, UPDATE_INPUTS
 from .passes import attach_bodies, ours, shapes
+from .values import given
 
 Inputs = Mapping[str, str]
+
+_SCALE = SPMM_INPUTS.index("src_scale")
 
 
 def split_updates(model: onnx.ModelProto) -> None:
     """Undo `fuse_updates` and `sum_before_products`, in place."""
     ways = {"spmm_update": _split_sum, "gat_update": _split_attention}
     found = ours(model, *ways)
+    for node in found:
+        _give_back_scale(model, node)
     for node in found:
         parts = _Parts(model, node)
         ways[node.op_type](parts)
@@ -27,6 +32,18 @@ def split_updates(model: onnx.ModelProto) -> None:
     if found:
         del model.functions[:]
         attach_bodies(model)
+
+
+def _give_back_scale(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+    """Let sums multiply their sources by what the node before them multiplies its rows by."""
+    at = UPDATE_INPUTS.index("out_scale")
+    if node.op_type != "spmm_update" or not given(node, at):
+        return
+    for reader in ours(model, "spmm", "spmm_update"):
+        if reader.input[2] == node.output[0]:
+            reader.input.extend([""] * (_SCALE + 1 - len(reader.input)))
+            reader.input[_SCALE] = node.input[at]
+    node.input[at] = ""
 
 
 class _Parts:

@@ -80,7 +80,7 @@ SCHEMAS = {
         _schema(
             "spmm_update",
             "rowptr:I col:C x:T weight:T? src_scale:T? dst_scale:T? self_weight:T? bias:T? "
-            "residual:T? linear_weight:T? linear_bias:T? root:T? root_weight:T?",
+            "residual:T? linear_weight:T? linear_bias:T? root:T? root_weight:T? out_scale:T?",
             "out:T",
             {
                 "reduce": "STRING",

@@ -1,18 +1,21 @@
 """Sums over neighbours, and what a layer then does with each node's row, as one node.
 
-    spmm → Add → Relu or Elu → Gemm or MatMul → Relu or Elu
+    spmm → Add → Relu or Elu → Gemm or MatMul → Relu or Elu [→ spmm]
 
 becomes `spmm_update`, which sums a few rows, adds to them, activates and multiplies them while they
 are in cache: what lies between the sum and the answer is never as long as the graph. The product of
-the node's own row that GraphSAGE adds to the other is taken in too.
+the node's own row that GraphSAGE adds to the other is taken in too. So is what the next sum, alone
+to read the rows, multiplies its sources by: once for each row, and no longer for each edge.
 """
 
 import onnx
 from onnx import helper
 
-from .bodies import SPMM_INPUTS, UPDATE_INPUTS
+from .bodies import DOMAIN, SPMM_INPUTS, UPDATE_INPUTS
 from .passes import module_of, ours, shapes
 from .values import Values, activation_of, given, setting
+
+_SCALE = SPMM_INPUTS.index("src_scale")
 
 
 def fuse_updates(model: onnx.ModelProto) -> list[str]:
@@ -51,7 +54,7 @@ class _Update:
         self._take_activation("activation")
         if self._take_product():
             self._take_activation("out_activation")
-        return len(self.taken) > 1
+        return self._take_scale() or len(self.taken) > 1
 
     def replace(self) -> None:
         """Put one node where the last of those was that it stands for."""
@@ -110,6 +113,21 @@ class _Update:
         self.settings["trans_weight"] = int(setting(node, "transB", 0))
         self.settings["alpha"] = setting(node, "alpha", 1.0)
         self._take(node)
+        return True
+
+    def _take_scale(self) -> bool:
+        """Take over what sums, and nothing else, multiply these rows by."""
+        found = self.values.read_by(self.out)
+        sums = [n for n in found if n.domain == DOMAIN and n.op_type == "spmm"]
+        scales = {n.input[_SCALE] if given(n, _SCALE) else "" for n in sums}
+        alone = len(sums) == len(found) and self.values.readers[self.out] == len(sums)
+        if not alone or len(scales) != 1 or scales == {""}:
+            return False
+        if any(self.out != n.input[2] for n in sums):
+            return False
+        self.inputs["out_scale"] = scales.pop()
+        for node in sums:
+            node.input[_SCALE] = ""
         return True
 
     def _take_root(self, node: onnx.NodeProto, added: str) -> bool:

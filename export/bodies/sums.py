@@ -24,6 +24,7 @@ UPDATE_INPUTS: tuple[str, ...] = (
     "linear_bias",
     "root",
     "root_weight",
+    "out_scale",
 )
 
 _MEAN = """
@@ -58,7 +59,7 @@ def spmm(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.Functi
 
 
 def spmm_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
-    """Sum or average each row's pieces, add, activate, multiply and activate."""
+    """Sum or average each row's pieces, add, activate, multiply, activate and scale."""
     there = {name: given(inputs, i) for i, name in enumerate(UPDATE_INPUTS)}
     kinds = [text(attributes[name]) for name in ("reduce", "activation", "out_activation")]
     reduce, activation, out_activation = kinds
@@ -67,9 +68,10 @@ def spmm_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx
     if there["linear_weight"]:
         lines.append(f"near = {ACTIVATIONS[activation]} (added)")
         lines += _products(there, bool(attributes["identity"]))
-        lines.append(f"out = {ACTIVATIONS[out_activation]} (product)")
+        lines.append(f"updated = {ACTIVATIONS[out_activation]} (product)")
     else:
-        lines.append(f"out = {ACTIVATIONS[activation]} (added)")
+        lines.append(f"updated = {ACTIVATIONS[activation]} (added)")
+    lines.append(_SCALED if there["out_scale"] else "out = Identity (updated)")
     names = sorted(attributes)
     kinds += ["identity"] if attributes["identity"] else []
     return function(
@@ -77,6 +79,12 @@ def spmm_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx
         lines,
         overload("_".join(kinds), **{name: there[name] for name in UPDATE_INPUTS[3:]}),
     )
+
+
+_SCALED = """
+    row_scale = Unsqueeze (out_scale, ones)
+    out = Mul (row_scale, updated)
+"""
 
 
 def _products(there: Mapping[str, bool], identity: bool) -> list[str]:

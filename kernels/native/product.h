@@ -1,6 +1,6 @@
 // Products of a few rows with weights that were packed before, and what a layer does with the result.
 //
-//   out[r, o] = act(Σ_t Σ_k a_t[r, k] · weight_t[k, o]  +  bias[o])
+//   out[r, o] = scale[r] · act(Σ_t Σ_k a_t[r, k] · weight_t[k, o]  +  bias[o])
 //
 // The rows are in cache, having just been made; the sums of a tile are held in registers over all of
 // K and all terms, and written once. A row's sums are added in the same order wherever it lies.
@@ -65,6 +65,7 @@ struct Operands {
   float* out;         // [R, O]
   int64_t outputs;
   Activation activation;
+  const float* scale = nullptr;  // [R], or none
 };
 
 template <int Rows, int Vectors>
@@ -141,6 +142,9 @@ inline void run(const Operands& o, int64_t rows) {
     for (; row + 3 <= rows; row += 3) tile<3>(o, row, panel);
     for (; row < rows; ++row) tile<1>(o, row, panel);
   }
+  if (o.scale)
+    for (int64_t row = 0; row < rows; ++row)
+      graphstill::scale(o.out + row * o.outputs, o.scale[row], o.outputs);
 }
 
 }  // namespace

@@ -81,6 +81,7 @@ def spmm_update(
     linear_bias: Tensor | None = None,
     root: Tensor | None = None,
     root_weight: Tensor | None = None,
+    out_scale: Tensor | None = None,
     out_activation: str = "none",
     alpha: float = 1.0,
     identity: float = 0.0,
@@ -89,17 +90,18 @@ def spmm_update(
     """Aggregate, and update each node's row: what a layer does, in one pass over the rows.
 
         h[i]   = spmm(x)[i], with residual and activation
-        out[i] = out_act(h[i] · (alpha · linear_weight + identity · I) + root[i] · root_weight
-                         + linear_bias)
+        out[i] = out_scale[i] · out_act(h[i] · (alpha · linear_weight + identity · I)
+                                        + root[i] · root_weight + linear_bias)
 
     Args:
         rowptr: Where each row's edges start, [N + 1].
         col: Source of each edge, [E].
         x: Features of the source nodes, [M, F].
-        linear_weight: What rows are multiplied with, [F, O]; without it, out is h.
+        linear_weight: What rows are multiplied with, [F, O]; without it, out is out_scale · h.
         linear_bias: Added to the product, [O].
         root: Rows that are multiplied with `root_weight`, [N, K].
         root_weight: [K, O].
+        out_scale: Factor of each row, [N]: what the next sum would multiply its sources by.
         out_activation: One of `ACTIVATIONS`, after the product.
         alpha: Factor of `linear_weight`.
         identity: Factor of h itself, beside its product; needs F = O.
@@ -109,12 +111,13 @@ def spmm_update(
         The new rows, [N, O], or [N, F] without a product.
     """
     h = spmm(rowptr, col, x, **sums)
+    factor = 1.0 if out_scale is None else out_scale.unsqueeze(-1)
     if linear_weight is None:
-        return h
+        return factor * h
     out = alpha * (h @ linear_weight) + (identity * h if identity else 0.0)
     if root is not None and root_weight is not None:
         out = out + root @ root_weight
-    return activate(out if linear_bias is None else out + linear_bias, out_activation)
+    return factor * activate(out if linear_bias is None else out + linear_bias, out_activation)
 
 
 def _weighted(message: Tensor, weight: Tensor) -> Tensor:

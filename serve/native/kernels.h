@@ -55,16 +55,17 @@ struct Spmm {
   bool mean_;
 };
 
-// spmm, and what a layer then does with each node's row: what is added to it, an activation, and a
-// product with a weight, to which the product of the node's own row may be added.
+// spmm, and what a layer then does with each node's row: what is added to it, an activation, a
+// product with a weight, to which the product of the node's own row may be added, and a factor.
 struct SpmmUpdate {
   static constexpr const char* kName = "spmm_update";
-  // spmm's, residual [N, F], linear_weight [F, O], linear_bias [O], root [N, K], root_weight [K, O]
+  // spmm's, residual [N, F], linear_weight [F, O], linear_bias [O], root [N, K], root_weight [K, O],
+  // out_scale [N]
   static constexpr Slot kInputs[] = {{kInt64},           {kInt32},           {kFloat},
                                      {kFloat, kOptional}, {kFloat, kOptional}, {kFloat, kOptional},
                                      {kFloat, kOptional}, {kFloat, kOptional}, {kFloat, kOptional},
                                      {kFloat, kOptional}, {kFloat, kOptional}, {kFloat, kOptional},
-                                     {kFloat, kOptional}};
+                                     {kFloat, kOptional}, {kFloat, kOptional}};
   static constexpr Slot kOutputs[] = {{kFloat}};  // out [N, O], or [N, F] without a weight
 
   explicit SpmmUpdate(const Attributes& attributes);

@@ -63,6 +63,7 @@ void multiply_sums(const Context& context, const Rows& rows, const product::Oper
       some.terms[0].rows = near.get();
       if (some.terms[1].weight) some.terms[1].rows += first * some.terms[1].weight->inner();
       some.out += first * some.outputs;
+      if (some.scale) some.scale += first;
       product::run(some, last - first);
     }
   });

@@ -10,12 +10,12 @@ namespace {
 
 // What is given beside what spmm is given; checked.
 struct Update {
-  Tensor<const float> residual, bias, root;
+  Tensor<const float> residual, bias, root, out_scale;
   Weight linear, root_weight;
 
   Update(const Context& context, bool transposed, bool root_transposed)
       : residual(context.input<float>(8)), bias(context.input<float>(10)),
-        root(context.input<float>(11)), linear(context, 9, transposed),
+        root(context.input<float>(11)), out_scale(context.input<float>(13)), linear(context, 9, transposed),
         root_weight(context, 12, root_transposed) {}
 
   void check(int64_t count, int64_t features, bool identity) const {
@@ -28,6 +28,7 @@ struct Update {
     require(!root || (root_weight.outputs() == linear.outputs() &&
                       root.size() == count * root_weight.inner()),
             "root must be [num_nodes, K] and root_weight [K, O]");
+    require(!out_scale || out_scale.size() == count, "out_scale needs one value per node");
     require(!identity || !linear || linear.outputs() == features,
             "identity needs a square linear_weight");
   }
@@ -64,8 +65,12 @@ void SpmmUpdate::compute(const Context& context) const {
   sums.activation = activation_;
   if (!update.linear) {
     sums.out = context.output<float>(0, {inputs.rows.count, sums.features});
-    return inputs.rows.parallel_for(
-        context, [&](int64_t begin, int64_t end) { sum_rows(sums, begin, end); });
+    return inputs.rows.parallel_for(context, [&](int64_t begin, int64_t end) {
+      sum_rows(sums, begin, end);
+      if (update.out_scale)
+        for (int64_t row = begin; row < end; ++row)
+          scale(sums.out + row * sums.features, update.out_scale.data[row], sums.features);
+    });
   }
   std::unique_ptr<product::Packed> others[2];
   const product::Packed* linear = packed(*linear_, update.linear, others[0], alpha_, identity_);
@@ -74,7 +79,8 @@ void SpmmUpdate::compute(const Context& context) const {
   const int64_t outputs = update.linear.outputs();
   float* out = context.output<float>(0, {inputs.rows.count, outputs});
   multiply_sums(context, inputs.rows,
-                {{{nullptr, linear}, {update.root.data, root}}, bias.data(), out, outputs, out_activation_},
+                {{{nullptr, linear}, {update.root.data, root}}, bias.data(), out, outputs,
+                 out_activation_, update.out_scale.data},
                 [&](int64_t first, int64_t last, float* near) {
                   spmm::Operands some = sums;
                   some.out = near;

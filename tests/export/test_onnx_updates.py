@@ -48,9 +48,11 @@ UPDATES: dict[str, tuple[Options, str, dict[str, Any]]] = {
         "linear_weight",
         {"identity": 0.8, "alpha": 0.2, "out_activation": "relu"},
     ),
+    "scaled for the next sum": (SCALED, "linear_weight out_scale", {"out_activation": "relu"}),
+    "scaled sums": (Options(bias=True), "out_scale", {"activation": "elu"}),
     "everything": (
         Options(weight=True, self_weight=True, bias=True, residual=True),
-        "linear_weight linear_bias root root_weight",
+        "linear_weight linear_bias root root_weight out_scale",
         {"reduce": "mean", "activation": "relu", "identity": -0.5, "alpha": 2.0},
     ),
 }
@@ -69,6 +71,7 @@ def made(update: str, graph: str, width: int, outputs: int) -> tuple[dict[str, T
         "linear_bias": (outputs,),
         "root": (num_nodes, 5),
         "root_weight": (5, outputs),
+        "out_scale": (num_nodes,),
     }
     inputs |= {name: torch.randn(*sizes[name], dtype=torch.float64) for name in names.split()}
     return inputs, settings
@@ -143,6 +146,7 @@ def wrong_calls() -> Iterator[tuple[str, dict[str, Tensor], str]]:
     yield "GraphSAGE", {"root": torch.rand(22, 5)}, "root must be"
     yield "GraphSAGE", {"root_weight": torch.rand(5, 3)}, "root must be"
     yield "relu alone", {"linear_bias": torch.rand(4)}, "a value per output"
+    yield "relu alone", {"out_scale": torch.rand(4)}, "one value per node"
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch_geometric import nn as pyg
 
 from graphstill.export import check_parity, export
+from graphstill.export.bodies import UPDATE_INPUTS
 from graphstill.export.commands.formats import is_bundle
 from graphstill.export.passes import ours
 from graphstill.export.splitting import split_updates
 from graphstill.serve import Bundle, Session
 
 X, EDGES = torch.randn(9, 12), torch.randint(0, 9, (2, 17))
+SUMS = ("spmm", "spmm_update")
 UPDATED = "rows updated while neighbours are summed"
 
 
@@ -101,6 +103,29 @@ def test_what_follows_a_sum_is_taken_in(
     assert kinds["spmm_update"]
     assert kinds["spmm"] == 0
     assert {kind: count for kind, count in kinds.items() if kind in _TAKEN} == left
+
+
+SCALED: dict[str, tuple[Any, list[bool]]] = {
+    "sums that feed sums": (lambda: pyg.SGConv(12, 5, K=3), [True, False, False]),
+    "product first": (lambda: Stack(pyg.GCNConv(12, 7), pyg.GCNConv(7, 5)), [True, False]),
+    "GCNII": (lambda: GCNII(True), [True, False]),
+    "scales of another graph": (
+        lambda: Stack(pyg.GCNConv(12, 20), pyg.GCNConv(20, 20, add_self_loops=False)),
+        [True, True],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_rows_are_scaled_for_the_next_sum(name: str, tmp_path: Path) -> None:
+    make, wanted = SCALED[name]
+    bundle, _ = exported(make(), tmp_path / "b")
+    model = onnx.load_from_string(bundle.read_model())
+    names = [dict(zip(UPDATE_INPUTS, n.input, strict=False)) for n in ours(model, *SUMS)]
+    assert [bool(inputs.get("src_scale")) for inputs in names] == wanted
+    split_updates(model)
+    sums = ours(model, *SUMS)
+    assert all(n.op_type == "spmm" and n.input[UPDATE_INPUTS.index("src_scale")] for n in sums)
 
 
 def test_what_others_read_is_left_alone(tmp_path: Path) -> None:
