@@ -98,13 +98,16 @@ __attribute__((noinline)) void sum_tile(const Operands& o, int64_t row, int64_t 
   if (o.terms[1].weight) add_term<Rows, Vectors>(o.terms[1], row, panel, total);
   const float* bias = o.bias + panel * kPanel;
   const float least = o.activation == kRelu ? 0.0f : -std::numeric_limits<float>::infinity();
+  const float* scale = o.activation == kElu ? nullptr : o.scale;  // after an ELU, which comes later
 #pragma GCC unroll 12
-  for (int r = 0; r < Rows; ++r)
+  for (int r = 0; r < Rows; ++r) {
+    const float factor = scale ? scale[row + r] : 1.0f;
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) {
       const Vector value = total[r][v] + load_as<Vector>(bias + v * kVector);
-      store(out + r * stride + v * kVector, value < least ? Vector{} + least : value);
+      store(out + r * stride + v * kVector, factor * (value < least ? Vector{} + least : value));
     }
+  }
 }
 
 template <int Rows>
@@ -126,8 +129,11 @@ void tile(const Operands& o, int64_t row, int64_t panel) {
       });
     }
   }
-  if (o.activation == kElu)
-    for (int r = 0; r < Rows; ++r) activate(out + r * o.outputs, width, kElu);
+  if (o.activation != kElu) return;
+  for (int r = 0; r < Rows; ++r) {
+    activate(out + r * o.outputs, width, kElu);
+    if (o.scale) scale(out + r * o.outputs, o.scale[row + r], width);
+  }
 }
 
 // How many rows of so many features to multiply together: whole tiles, near when they are.
@@ -142,9 +148,6 @@ inline void run(const Operands& o, int64_t rows) {
     for (; row + 3 <= rows; row += 3) tile<3>(o, row, panel);
     for (; row < rows; ++row) tile<1>(o, row, panel);
   }
-  if (o.scale)
-    for (int64_t row = 0; row < rows; ++row)
-      graphstill::scale(o.out + row * o.outputs, o.scale[row], o.outputs);
 }
 
 }  // namespace
