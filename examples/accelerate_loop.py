@@ -18,6 +18,7 @@ from torch_geometric.utils import k_hop_subgraph
 
 from graphstill.distill import Distiller, LogitKD, Objective, Role, Supervised, digits
 from graphstill.distill.methods import FitNet
+from graphstill.kernels import accelerate
 
 nodes = digits()
 accelerator = Accelerator()
@@ -64,6 +65,8 @@ def accuracy(model: torch.nn.Module) -> float:
 if __name__ == "__main__":
     set_seed(0)
     teacher, student = GCN(64, 128, 3, 10, dropout=0.3), GCN(64, 8, 3, 10)
+    for model in (teacher, student):
+        accelerate(model)  # graphstill's fused layers, nothing to do with Hugging Face's
     train(Distiller(Role(teacher), Objective({"labels": (1.0, Supervised())})), epochs=25)
 
     objective = Objective(

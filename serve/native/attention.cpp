@@ -47,11 +47,38 @@ product::Packed mean_over_heads(const Weight& weight, int64_t heads) {
   return product::Packed(stacked.data(), heads * features, channels, false, 1.0f / (float)heads);
 }
 
-void require_ends(const Rows& rows, const attention::Operands& o, const Tensor<const float>& x,
-                  const Tensor<const float>& bias) {
-  require(!bias || bias.size() == o.out_width(), "bias needs one value per column of the answer");
-  require(!o.self_loops || rows.count <= x.shape[0], "self loops need features of each node");
+void require_bias(const Tensor<const float>& bias, int64_t width) {
+  require(!bias || bias.size() == width, "bias needs one value per column of the answer");
 }
+
+void require_loops(const Rows& rows, const Tensor<const float>& x, bool self_loops) {
+  require(!self_loops || rows.count <= x.shape[0], "self loops need features of each node");
+}
+
+// What the two nodes of GAT are given first; checked.
+struct GatInputs {
+  Rows rows;
+  Tensor<const float> x, alpha_src, alpha_dst;
+  int64_t heads;
+
+  GatInputs(const Context& context, bool self_loops)
+      : rows(context.input<int64_t>(0), context.input<int32_t>(1)), x(context.input<float>(2)),
+        alpha_src(context.input<float>(3)), alpha_dst(context.input<float>(4)) {
+    require(x.shape.size() == 2, "x must have two dimensions");
+    require(alpha_src.shape.size() == 2, "alpha_src must have two dimensions");
+    heads = alpha_src.shape[1];
+    require_table(alpha_src, x.shape[0], heads, "alpha_src");
+    require_table(alpha_dst, rows.count, heads, "alpha_dst");
+    require_loops(rows, x, self_loops);
+  }
+
+  attention::Operands operands(int64_t channels, bool self_loops) const {
+    return {rows.rowptr, rows.col, rows.edges, x.data, heads, channels, self_loops};
+  }
+  attention::Additive score(float negative_slope) const {
+    return {alpha_src.data, alpha_dst.data, negative_slope, nullptr, nullptr, heads};
+  }
+};
 
 }  // namespace
 
@@ -61,22 +88,14 @@ Gat::Gat(const Attributes& attributes, bool mean_heads)
       self_loops_(attributes.integer("add_self_loops") != 0) {}
 
 void Gat::compute(const Context& context) const {
-  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
-  const auto x = context.input<float>(2);
-  const auto alpha_src = context.input<float>(3);
-  const auto alpha_dst = context.input<float>(4);
+  const GatInputs inputs(context, self_loops_);
   const auto bias = context.input<float>(5);
-  require(alpha_src.shape.size() == 2, "alpha_src must have two dimensions");
-  const int64_t heads = alpha_src.shape[1], channels = channels_of(x, heads, "x");
-  require_table(alpha_src, x.shape[0], heads, "alpha_src");
-  require_table(alpha_dst, rows.count, heads, "alpha_dst");
-  const attention::Operands o{rows.rowptr, rows.col, rows.edges,  x.data,
-                              heads,       channels, self_loops_, mean_heads_};
-  require_ends(rows, o, x, bias);
-  attend(context, rows, o, bias.data, [&](auto) {
-    return attention::Additive{
-        alpha_src.data, alpha_dst.data, negative_slope_, nullptr, nullptr, heads};
-  });
+  const int64_t channels = channels_of(inputs.x, inputs.heads, "x");
+  attention::Operands o = inputs.operands(channels, self_loops_);
+  o.mean_heads = mean_heads_;
+  require_bias(bias, o.out_width());
+  attend(context, inputs.rows, o, bias.data,
+         [&](auto) { return inputs.score(negative_slope_); });
 }
 
 GatUpdate::GatUpdate(const Attributes& attributes)
@@ -88,34 +107,25 @@ GatUpdate::~GatUpdate() = default;
 GatUpdate::GatUpdate(GatUpdate&&) noexcept = default;
 
 void GatUpdate::compute(const Context& context) const {
-  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
-  const auto x = context.input<float>(2);
-  const auto alpha_src = context.input<float>(3);
-  const auto alpha_dst = context.input<float>(4);
+  const GatInputs inputs(context, self_loops_);
   const Weight weight(context, 5, transposed_);
   const auto bias = context.input<float>(6);
-  require(alpha_src.shape.size() == 2, "alpha_src must have two dimensions");
-  require(x.shape.size() == 2 && weight.inner() == x.shape[1],
-          "linear_weight needs a row for each feature of x");
-  const int64_t heads = alpha_src.shape[1], features = x.shape[1];
+  const int64_t heads = inputs.heads, features = inputs.x.shape[1];
+  require(weight.inner() == features, "linear_weight needs a row for each feature of x");
   require(heads > 0 && weight.outputs() % heads == 0,
           "linear_weight must be as wide as heads times channels");
   const int64_t channels = weight.outputs() / heads;
-  require_table(alpha_src, x.shape[0], heads, "alpha_src");
-  require_table(alpha_dst, rows.count, heads, "alpha_dst");
-  require(!bias || bias.size() == channels, "bias needs one value per column of the answer");
-  require(!self_loops_ || rows.count <= x.shape[0], "self loops need features of each node");
-  attention::Operands o{rows.rowptr, rows.col, rows.edges, x.data, heads, features, self_loops_};
+  require_bias(bias, channels);
+  attention::Operands o = inputs.operands(features, self_loops_);
   o.shared = true;
-  const attention::Additive score{alpha_src.data, alpha_dst.data, negative_slope_,
-                                  nullptr,        nullptr,        heads};
+  const attention::Additive score = inputs.score(negative_slope_);
   std::unique_ptr<product::Packed> other;
-  const product::Packed& packed = weight_->of(weight.values, other, [&](const auto&) {
-    return mean_over_heads(weight, heads);
-  });
+  const product::Packed& packed = weight_->of(
+      weight.values, other, [&](const auto&) { return mean_over_heads(weight, heads); });
   const std::vector<float> filled = whole_panels(bias, packed);
-  float* out = context.output<float>(0, {rows.count, channels});
-  multiply_sums(context, rows, {{{nullptr, &packed}, {}}, filled.data(), out, channels, activation_},
+  float* out = context.output<float>(0, {inputs.rows.count, channels});
+  multiply_sums(context, inputs.rows,
+                {{{nullptr, &packed}, {}}, filled.data(), out, channels, activation_},
                 [&](int64_t first, int64_t last, float* near) {
                   attention::Operands some = o;
                   some.first_row = first;
@@ -143,7 +153,8 @@ void Gatv2::compute(const Context& context) const {
   require_table(x_r, rows.count, x_l.shape[1], "x_r");
   const attention::Operands o{rows.rowptr, rows.col, rows.edges,  x_l.data,
                               heads,       channels, self_loops_, mean_heads_};
-  require_ends(rows, o, x_l, bias);
+  require_bias(bias, o.out_width());
+  require_loops(rows, x_l, self_loops_);
   attend(context, rows, o, bias.data, [&](auto fixed) {
     return attention::Dynamic<decltype(fixed)::value>{
         x_l.data, x_r.data, att.data, negative_slope_, nullptr, nullptr, heads, channels};

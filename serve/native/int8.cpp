@@ -2,10 +2,8 @@
 
 #include "../../kernels/native/int8.h"
 
-#include "../../kernels/native/spmm.h"
-
 #include "kernels.h"
-#include "rows.h"
+#include "spmm_inputs.h"
 
 namespace graphstill {
 
@@ -27,28 +25,12 @@ void SpmmInt8::compute(const Context& context) const {
 SpmmInt8Rows::SpmmInt8Rows(const Attributes& attributes) : mean_(attributes.mean("reduce")) {}
 
 void SpmmInt8Rows::compute(const Context& context) const {
-  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
-  const auto x = context.input<int8_t>(2);
-  const auto src_scale = context.input<float>(3);
-  const auto weight = context.input<float>(4);
-  const auto dst_scale = context.input<float>(5);
-  const auto self_weight = context.input<float>(6);
-  const auto bias = context.input<float>(7);
-  require(x.shape.size() == 2, "x must have two dimensions");
-  const int64_t features = x.shape[1];
-  require(src_scale.size() == x.shape[0], "src_scale needs one value per row of x");
-  require(!weight || weight.size() == rows.edges, "weight needs one value per edge");
-  require(!dst_scale || dst_scale.size() == rows.count, "dst_scale needs one value per node");
-  require(!self_weight || (self_weight.size() == rows.count && rows.count <= x.shape[0]),
-          "self_weight needs one value per node, and x a row for each");
-  require(!bias || bias.size() == features, "bias needs one value per feature");
-  float* out = context.output<float>(0, {rows.count, features});
-  spmm::OperandsOf<int8_t> operands{rows.rowptr,    rows.col,       x.data,           weight.data,
-                                    src_scale.data, dst_scale.data, self_weight.data, bias.data,
-                                    out,            features,       mean_,            x.shape[0]};
-  operands.asked = spmm::asked_ahead(rows.edges, x.shape[0], features / 4);
-  rows.parallel_for(context,
-                    [&](int64_t begin, int64_t end) { spmm::run_rows(operands, begin, end); });
+  const SpmmInputsOf<int8_t> inputs(context, 4, 3);
+  require(bool(inputs.src_scale), "src_scale needs one value per row of x");
+  auto operands = inputs.operands(mean_);
+  operands.out = context.output<float>(0, {inputs.rows.count, operands.features});
+  inputs.rows.parallel_for(
+      context, [&](int64_t begin, int64_t end) { spmm::run_rows(operands, begin, end); });
 }
 
 }  // namespace graphstill

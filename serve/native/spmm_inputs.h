@@ -10,14 +10,16 @@ namespace graphstill {
 // The sums of some rows; spmm.cpp holds the one copy of the loops.
 void sum_rows(const spmm::Operands& operands, int64_t begin, int64_t end);
 
-struct SpmmInputs {
+template <class Element>
+struct SpmmInputsOf {
   Rows rows;
-  Tensor<const float> x, weight, src_scale, dst_scale, self_weight, bias;
+  Tensor<const Element> x;
+  Tensor<const float> weight, src_scale, dst_scale, self_weight, bias;
 
-  explicit SpmmInputs(const Context& context)
+  explicit SpmmInputsOf(const Context& context, size_t weight_at = 3, size_t src_scale_at = 4)
       : rows(context.input<int64_t>(0), context.input<int32_t>(1)),
-        x(context.input<float>(2)), weight(context.input<float>(3)),
-        src_scale(context.input<float>(4)), dst_scale(context.input<float>(5)),
+        x(context.input<Element>(2)), weight(context.input<float>(weight_at)),
+        src_scale(context.input<float>(src_scale_at)), dst_scale(context.input<float>(5)),
         self_weight(context.input<float>(6)), bias(context.input<float>(7)) {
     require(x.shape.size() == 2, "x must have two dimensions");
     require(!weight || weight.size() == rows.edges, "weight needs one value per edge");
@@ -29,11 +31,14 @@ struct SpmmInputs {
   }
 
   // All but where to write.
-  spmm::Operands operands(bool mean) const {
+  spmm::OperandsOf<Element> operands(bool mean) const {
+    constexpr int64_t kPerFloat = sizeof(float) / sizeof(Element);
     return {rows.rowptr,      rows.col,  x.data, weight.data, src_scale.data, dst_scale.data,
             self_weight.data, bias.data, nullptr, x.shape[1],  mean, x.shape[0],
-            spmm::asked_ahead(rows.edges, x.shape[0], x.shape[1])};
+            spmm::asked_ahead(rows.edges, x.shape[0], x.shape[1] / kPerFloat)};
   }
 };
+
+using SpmmInputs = SpmmInputsOf<float>;
 
 }  // namespace graphstill
