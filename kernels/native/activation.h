@@ -2,18 +2,29 @@
 
 #pragma once
 
-#include <cmath>
 #include <cstdint>
+
+#include "simd.h"
 
 namespace graphstill {
 
 enum Activation : int64_t { kNone = 0, kRelu = 1, kElu = 2 };
 
+GRAPHSTILL_INLINE Floats activated(Floats value, Activation activation) {
+  const Floats below = activation == kElu ? expm1_nonpositive(value) : Floats{};
+  return value < 0 ? below : value;
+}
+
 inline void activate(float* values, int64_t count, Activation activation) {
-  if (activation == kRelu)
-    for (int64_t f = 0; f < count; ++f) values[f] = values[f] < 0 ? 0 : values[f];
-  if (activation == kElu)
-    for (int64_t f = 0; f < count; ++f) values[f] = values[f] < 0 ? std::expm1(values[f]) : values[f];
+  if (activation == kNone) return;
+  int64_t f = 0;
+  for (; f + kLanes <= count; f += kLanes)
+    store(values + f, activated(load(values + f), activation));
+  if (f < count) {
+    const int left = (int)(count - f);
+    const Floats value = load_some<Floats>(values + f, left, values + count);
+    store_some(values + f, activated(value, activation), left);
+  }
 }
 
 }  // namespace graphstill

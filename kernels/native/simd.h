@@ -116,8 +116,8 @@ GRAPHSTILL_INLINE Floats pick(Floats from, Ints index) {
 #endif
 }
 
-// exp(x) for x <= 0 and NaN, to about 2 units in the last place: x = n ln 2 + r, then a polynomial in r.
-GRAPHSTILL_INLINE Floats exp_nonpositive(Floats x) {
+// e^r - 1 and, as it is added to an exponent, n, where x = n ln 2 + r is -87 or more, and at most 0.
+GRAPHSTILL_INLINE Floats exp_parts(Floats x, Ints& exponent) {
   x = x < -87.0f ? Floats{} - 87.0f : x;
   const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   Floats shifted = x * 1.44269504f + magic;
@@ -130,15 +130,33 @@ GRAPHSTILL_INLINE Floats exp_nonpositive(Floats x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  Ints exponent;
   std::memcpy(&exponent, &shifted, sizeof(exponent));
   exponent = (exponent - 0x4B400000) << 23;  // the integer sits in the low bits of the sum
+  return p * r * r + r;
+}
+
+// value · 2^n, where value is about 1
+GRAPHSTILL_INLINE Floats times_power(Floats value, Ints exponent) {
   Ints bits;
-  std::memcpy(&bits, &p, sizeof(bits));
+  std::memcpy(&bits, &value, sizeof(bits));
   bits = bits + exponent;
-  std::memcpy(&p, &bits, sizeof(p));
-  return x == x ? p : x;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// exp(x) for x <= 0 and NaN, to about 2 units in the last place.
+GRAPHSTILL_INLINE Floats exp_nonpositive(Floats x) {
+  Ints exponent;
+  const Floats value = times_power(exp_parts(x, exponent) + 1.0f, exponent);
+  return x == x ? value : x;
+}
+
+// exp(x) - 1 for x <= 0, exact near 0 too.
+GRAPHSTILL_INLINE Floats expm1_nonpositive(Floats x) {
+  Ints exponent;
+  const Floats tail = exp_parts(x, exponent);
+  const Floats power = times_power(Floats{} + 1.0f, exponent);
+  return power * tail + (power - 1.0f);
 }
 
 }  // namespace graphstill
