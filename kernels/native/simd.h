@@ -147,8 +147,8 @@ GRAPHSTILL_INLINE Floats times_power(Floats value, Ints exponent) {
 // exp(x) for x <= 0 and NaN, to about 2 units in the last place.
 GRAPHSTILL_INLINE Floats exp_nonpositive(Floats x) {
   Ints exponent;
-  const Floats value = times_power(exp_parts(x, exponent) + 1.0f, exponent);
-  return x == x ? value : x;
+  const Floats tail = exp_parts(x, exponent);
+  return x == x ? times_power(tail + 1.0f, exponent) : x;
 }
 
 // exp(x) - 1 for x <= 0, exact near 0 too.
