@@ -123,11 +123,30 @@ class _Update:
         alone = len(sums) == len(found) and self.values.readers[self.out] == len(sums)
         if not alone or len(scales) != 1 or scales == {""}:
             return False
-        if any(self.out != n.input[2] for n in sums):
+        (scale,) = scales
+        if any(self.out != n.input[2] for n in sums) or not self._bring_forward(scale):
             return False
-        self.inputs["out_scale"] = scales.pop()
+        self.inputs["out_scale"] = scale
         for node in sums:
             node.input[_SCALE] = ""
+        return True
+
+    def _bring_forward(self, name: str) -> bool:
+        """Make sure that a value is there before the sum; return whether it can be."""
+        nodes = self.model.graph.node
+        first = list(nodes).index(self.taken[0])
+
+        def is_there(value: str) -> bool:
+            maker = self.values.makers.get(value)
+            return maker is None or list(nodes).index(maker) < first
+
+        maker = self.values.makers.get(name)
+        if maker is None or is_there(name):
+            return True
+        if not all(is_there(value) for value in maker.input):
+            return False
+        nodes.remove(maker)
+        nodes.insert(first, maker)
         return True
 
     def _take_root(self, node: onnx.NodeProto, added: str) -> bool:

@@ -110,8 +110,8 @@ SCALED: dict[str, tuple[Any, list[bool]]] = {
     "product first": (lambda: Stack(pyg.GCNConv(12, 7), pyg.GCNConv(7, 5)), [True, False]),
     "GCNII": (lambda: GCNII(True), [True, False]),
     "scales of another graph": (
-        lambda: Stack(pyg.GCNConv(12, 20), pyg.GCNConv(20, 20, add_self_loops=False)),
-        [True, True],
+        lambda: Stack(pyg.GCNConv(12, 20), pyg.GCNConv(20, 30, add_self_loops=False)),
+        [True, False],
     ),
 }
 
