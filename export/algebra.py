@@ -40,7 +40,7 @@ def choose(
     if summing_first:
         done.append(sum_first(model))
         done += [fold(model)] if folding else []  # what meets only now
-    return _merged(*done, chosen(model, norms))
+    return merged(*done, chosen(model, norms))
 
 
 def fold(model: onnx.ModelProto) -> Choices:
@@ -83,7 +83,7 @@ def chosen(model: onnx.ModelProto, norms: Sequence[str] = ()) -> Choices:
     return found
 
 
-def _merged(*all_choices: Mapping[str, list[str]]) -> Choices:
+def merged(*all_choices: Mapping[str, list[str]]) -> Choices:
     """Return choices as one, each module once, without what was done nowhere."""
     names = dict.fromkeys(name for choices in all_choices for name in choices)
     together = {n: [m for c in all_choices for m in c.get(n, [])] for n in names}

@@ -78,8 +78,7 @@ def lower(
     if fusing and (averaged := fuse_head_means(model)):
         choices["heads averaged while neighbours are summed"] = averaged
     if fusing and (summed := sum_before_products(model)):
-        before = choices.get(algebra.SUMMED_FIRST, [])
-        choices[algebra.SUMMED_FIRST] = list(dict.fromkeys([*before, *summed]))
+        choices = algebra.merged(choices, {algebra.SUMMED_FIRST: summed})
     tables = _take_form(model, parts, form, held)
     hops = count_hops(model) if form.fanouts is None else len(form.fanouts)
     pooling.fuse_scatters(model)

@@ -10,7 +10,7 @@ from .bodies import ACTIVATIONS, DOMAIN, GAT_UPDATE_INPUTS, SPMM_INPUTS, UPDATE_
 from .passes import attach_bodies, ours, shapes
 from .values import given
 
-Inputs = Mapping[str, str]
+Inputs = Mapping[str, str]  # names of values by what they are to the node
 
 _SCALE = SPMM_INPUTS.index("src_scale")
 
@@ -64,13 +64,13 @@ class _Parts:
         return self._shapes.get(name) or (0, 0)
 
     def add(self, op_type: str, names: list[str], width: int | str, **settings: Any) -> str:
-        """Add a node and return its answer, a row for each of this node's or of another shape."""
+        """Add a node and return its answer, which has a row for each of this node's."""
         return self.add_rows(op_type, names, (self.rows, width), **settings)
 
     def add_rows(
         self, op_type: str, names: list[str], shape: tuple[int | str, ...], **settings: Any
     ) -> str:
-        """Add a node whose answer has a shape of its own."""
+        """Add a node whose answer has a shape of its own, and return that answer."""
         while not names[-1]:
             names.pop()
         out = f"{self.node.output[0]}.{len(self.nodes)}"

@@ -116,7 +116,8 @@ GRAPHSTILL_INLINE Floats pick(Floats from, Ints index) {
 #endif
 }
 
-// e^r - 1 and, as it is added to an exponent, n, where x = n ln 2 + r is -87 or more, and at most 0.
+// x <= 0, taken as -87 where it is less, as n ln 2 + r: returns e^r - 1, by a polynomial in r, and
+// n where a float has its exponent, to be added to its bits.
 GRAPHSTILL_INLINE Floats exp_parts(Floats x, Ints& exponent) {
   x = x < -87.0f ? Floats{} - 87.0f : x;
   const Floats magic = Floats{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
