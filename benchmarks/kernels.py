@@ -1,6 +1,6 @@
 """The operators and their layers against every peer, forward and backward.
 
-    python benchmarks/kernels.py --data DATA [--only sum gatv2 …] [--rounds 3]
+    python benchmarks/kernels.py --data DATA [--only sum gatv2 …] [--graphs arxiv ppi …]
 
 One interleaved run with a fresh process for each row and round; a call is a forward pass, or a
 forward and a backward pass. All rows of a case are checked against each other, outputs and
@@ -166,6 +166,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     kinds = list(dict.fromkeys(case.kind for case in CASES))
     parser.add_argument("--only", nargs="+", default=kinds, choices=kinds)
+    graphs = list(dict.fromkeys(graph for case in CASES for graph in case.graphs))
+    parser.add_argument("--graphs", nargs="+", default=graphs, choices=graphs)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "kernels")
@@ -175,7 +177,8 @@ def main() -> None:
 
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     for case in CASES:
-        for graph in case.graphs if case.kind in chosen.only else ():
+        wanted = chosen.graphs if case.kind in chosen.only else ()
+        for graph in (graph for graph in case.graphs if graph in wanted):
             inputs = GRAPHS[graph](chosen.data)
             name = f"{case.kind}-{graph}"
             print(f"{name}: {inputs['edge_index'].shape[1]:,} edges", flush=True)

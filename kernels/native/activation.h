@@ -12,7 +12,7 @@ enum Activation : int64_t { kNone = 0, kRelu = 1, kElu = 2 };
 
 GRAPHSTILL_INLINE Floats activated(Floats value, Activation activation) {
   const Floats below = activation == kElu ? expm1_nonpositive(value) : Floats{};
-  return value < 0 ? below : value;
+  return select(value < 0.0f, below, value);
 }
 
 inline void activate(float* values, int64_t count, Activation activation) {

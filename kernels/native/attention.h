@@ -102,7 +102,7 @@ GRAPHSTILL_INLINE void subtract_top(const Operands& o, Chunk& chunk) {
     Vector top = load_as<Vector>(tops + h);
     for (int k = 0; k < chunk.count; ++k) {
       const Vector value = load_as<Vector>(score + k * o.heads + h);
-      top = value > top ? value : top;
+      top = select(value > top, value, top);
     }
     for (int k = 0; k < chunk.count; ++k)
       store(score + k * o.heads + h, load_as<Vector>(score + k * o.heads + h) - top);
@@ -121,29 +121,29 @@ GRAPHSTILL_INLINE void add_to_total(const Operands& o, Chunk& chunk) {
 }
 
 // The same where a vector holds the heads of several edges side by side.
-GRAPHSTILL_INLINE void subtract_top(const Folded& folded, int64_t heads, Chunk& chunk) {
+GRAPHSTILL_INLINE void subtract_top_folded(int64_t heads, Chunk& chunk) {
   float* score = chunk.score.data();
   const int64_t size = chunk.count * heads;
   for (int64_t at = size; at % kLanes; ++at) score[at] = -__builtin_inff();
   Floats top = load(chunk.top.data());
   for (int64_t at = 0; at < size; at += kLanes) top = larger(load(score + at), top);
-  top = folded.largest(top, heads);
+  top = folded::largest(top, heads);
   for (int64_t at = 0; at < size; at += kLanes) store(score + at, load(score + at) - top);
   store(chunk.top.data(), top);
 }
 
-GRAPHSTILL_INLINE void add_to_total(const Folded& folded, int64_t heads, Chunk& chunk) {
+GRAPHSTILL_INLINE void add_to_total_folded(int64_t heads, Chunk& chunk) {
   Floats total{};
   for (int64_t at = 0; at < chunk.count * heads; at += kLanes) total += load(chunk.score.data() + at);
-  store(chunk.total.data(), load(chunk.total.data()) + folded.total(total, heads));
+  store(chunk.total.data(), load(chunk.total.data()) + folded::total(total, heads));
 }
 
 // Turns the scores of a chunk into exp(score - top), top being the largest so far, adds them to
 // their total, and brings what was summed before, out and total, to that same base.
-GRAPHSTILL_INLINE void soften(const Operands& o, const Folded& folded, Chunk& chunk, float* out) {
-  const bool fold = Folded::suits(o.heads);
+GRAPHSTILL_INLINE void soften(const Operands& o, Chunk& chunk, float* out) {
+  const bool fold = folded::suits(o.heads);
   for (int64_t h = 0; h < o.heads; ++h) chunk.before[h] = chunk.top[h];
-  fold ? subtract_top(folded, o.heads, chunk) : subtract_top(o, chunk);
+  fold ? subtract_top_folded(o.heads, chunk) : subtract_top(o, chunk);
   for (int64_t h = 0; h < o.heads && chunk.started; ++h)
     if (chunk.before[h] < chunk.top[h]) {
       const float shrink = std::exp(chunk.before[h] - chunk.top[h]);
@@ -152,7 +152,7 @@ GRAPHSTILL_INLINE void soften(const Operands& o, const Folded& folded, Chunk& ch
     }
   chunk.started = true;
   chunk.exponentiate(o.heads);
-  fold ? add_to_total(folded, o.heads, chunk) : add_to_total(o, chunk);
+  fold ? add_to_total_folded(o.heads, chunk) : add_to_total(o, chunk);
 }
 
 // Writes the mean of a row's heads and returns it.
@@ -171,7 +171,6 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
   const Operands o = operands;  // a copy that no store can reach stays in registers
   const int64_t channels = Fixed ? Fixed : o.channels, width = o.heads * channels;
   const int64_t apart = o.shared ? 0 : channels, value_width = o.shared ? channels : width;
-  const Folded folded;
   Chunk chunk(o.heads);
   float* score = chunk.score.data();
   std::vector<float> every(o.mean_heads ? width : 0);  // a row's heads, before their mean is taken
@@ -188,7 +187,7 @@ GRAPHSTILL_INLINE void forward(const Operands& operands, const Score& by, const 
     chunk.started = false;
     for_chunks(o, i, chunk, prefetch, [&]() GRAPHSTILL_LAMBDA {
       for (int k = 0; k < chunk.count; ++k) by.score(i, chunk.ids[k], score + k * o.heads);
-      soften(o, folded, chunk, out);
+      soften(o, chunk, out);
       for (int64_t h = 0; h < o.heads; ++h)
         add_rows<Fixed>(out + h * channels, score + h, o.heads, o.value + h * apart, value_width,
                         chunk.ids, chunk.count, channels);

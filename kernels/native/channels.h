@@ -8,8 +8,6 @@
 
 #include "simd.h"
 
-#define GRAPHSTILL_LAMBDA __attribute__((always_inline))
-
 namespace graphstill {
 
 // Calls body with a number of channels as a type: itself where it is usual, 0 where it is not.

@@ -20,20 +20,16 @@ struct Operands {
   int64_t width;
 };
 
-GRAPHSTILL_INLINE float magnitude(float v) { return v < 0.0f ? -v : v; }
 template <class Vector>
 GRAPHSTILL_INLINE Vector magnitude(Vector v) {
-  return v < 0.0f ? -v : v;
+  return select(v < 0.0f, -v, v);
 }
 
 // factor · sign(v); the sign of NaN is NaN
-GRAPHSTILL_INLINE float signed_by(float factor, float v) {
-  return v > 0.0f ? factor : v < 0.0f ? -factor : v == 0.0f ? 0.0f : v;
-}
 template <class Vector>
 GRAPHSTILL_INLINE Vector signed_by(float factor, Vector v) {
   const Vector none{}, some = none + factor;
-  return v > 0.0f ? some : (v < 0.0f ? -some : (v == 0.0f ? none : v));
+  return select(v > 0.0f, some, select(v < 0.0f, -some, select(v == 0.0f, none, v)));
 }
 
 template <int Fixed>

@@ -31,7 +31,7 @@ struct Gradients {
 
 template <class Vector>
 GRAPHSTILL_INLINE Vector one_where_equal(Vector a, Vector b) {
-  return a == b ? Vector{} + 1.0f : Vector{};
+  return select(a == b, Vector{} + 1.0f, Vector{});
 }
 
 void share_rows(const Gradients& operands, int64_t begin, int64_t end) {

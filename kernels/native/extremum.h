@@ -35,8 +35,7 @@ GRAPHSTILL_INLINE void prefetch_source(const int32_t* col, const float* x, int64
 // a and b as they are, or negated: a minimum is a maximum of what is negated. NaN wins.
 template <class Vector>
 GRAPHSTILL_INLINE Vector larger(Vector best, Vector value) {
-  Vector kept = value > best ? value : best;
-  return value == value ? kept : value;
+  return select(value == value, select(value > best, value, best), value);
 }
 
 template <int Fixed>

@@ -7,27 +7,29 @@
 
 namespace graphstill {
 
-GRAPHSTILL_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+GRAPHSTILL_INLINE Floats larger(const Floats& a, const Floats& b) { return select(a > b, a, b); }
 
-struct Folded {
-  Ints apart[4];  // lanes moved by 8, 4, 2, 1
-  explicit Folded() {
-    for (int s = 0; s < 4; ++s)
-      for (int lane = 0; lane < kLanes; ++lane) apart[s][lane] = lane ^ (8 >> s);
-  }
-  static bool suits(int64_t heads) { return heads <= kLanes && kLanes % heads == 0; }
+namespace folded {
 
-  // The largest of each head's lanes, in all of them.
-  GRAPHSTILL_INLINE Floats largest(Floats v, int64_t heads) const {
-    for (int s = 0; (8 >> s) >= heads; ++s) v = larger(pick(v, apart[s]), v);
-    return v;
-  }
+inline bool suits(int64_t heads) { return heads <= kLanes && kLanes % heads == 0; }
 
-  // The sum of each head's lanes, in all of them.
-  GRAPHSTILL_INLINE Floats total(Floats v, int64_t heads) const {
-    for (int s = 0; (8 >> s) >= heads; ++s) v += pick(v, apart[s]);
-    return v;
-  }
-};
+// What all lanes of a head give together, in each of them.
+template <class Join>
+GRAPHSTILL_INLINE Floats joined(Floats v, int64_t heads, const Join& join) {
+  if (heads <= 8) v = join(moved<8>(v), v);
+  if (heads <= 4) v = join(moved<4>(v), v);
+  if (heads <= 2) v = join(moved<2>(v), v);
+  if (heads <= 1) v = join(moved<1>(v), v);
+  return v;
+}
 
+GRAPHSTILL_INLINE Floats largest(const Floats& v, int64_t heads) {
+  return joined(v, heads, [](const Floats& a, const Floats& b) GRAPHSTILL_LAMBDA { return larger(a, b); });
+}
+
+GRAPHSTILL_INLINE Floats total(const Floats& v, int64_t heads) {
+  return joined(v, heads, [](const Floats& a, const Floats& b) GRAPHSTILL_LAMBDA { return a + b; });
+}
+
+}  // namespace folded
 }  // namespace graphstill

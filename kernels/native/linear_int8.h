@@ -28,13 +28,15 @@ inline float quantize_row(const float* x, int64_t features, bool relu, int8_t* q
   Floats largest = {}, broken = {};
   int64_t f = 0;
   for (; f + kLanes <= features; f += kLanes) {
-    const Floats value = load(x + f), size = value < 0.0f ? -value : value;
-    const Floats kept = relu ? (value < 0.0f ? Floats{} : value) : size;
-    largest = kept > largest ? kept : largest;
+    const Floats value = load(x + f), size = select(value < 0.0f, -value, value);
+    const Floats kept = relu ? select(value < 0.0f, Floats{}, value) : size;
+    largest = select(kept > largest, kept, largest);
     broken += value * 0.0f;
   }
   float most = 0.0f, wrong = sum(broken);
-  for (int lane = 0; lane < kLanes; ++lane) most = std::max(most, largest[lane]);
+  float lanes[kLanes];
+  store(lanes, largest);
+  for (int lane = 0; lane < kLanes; ++lane) most = std::max(most, lanes[lane]);
   for (; f < features; ++f) {
     most = std::max(most, relu ? x[f] : std::fabs(x[f]));
     wrong += x[f] * 0.0f;
@@ -47,11 +49,9 @@ inline float quantize_row(const float* x, int64_t features, bool relu, int8_t* q
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an even integer in the low bits
   for (f = 0; f + kLanes <= features; f += kLanes) {
     Floats value = load(x + f);
-    if (relu) value = value < 0.0f ? Floats{} : value;
+    if (relu) value = select(value < 0.0f, Floats{}, value);
     const Floats shifted = value / scale + magic;
-    Ints bits;
-    std::memcpy(&bits, &shifted, sizeof(bits));
-    store(q + f, __builtin_convertvector(bits - 0x4B400000, Bytes));
+    store_narrow(q + f, bits_as<Ints>(shifted) - 0x4B400000);
   }
   for (; f < features; ++f) {
     const float value = relu && x[f] < 0.0f ? 0.0f : x[f];

@@ -11,12 +11,12 @@ namespace graphstill::attention {
 
 template <class Vector>
 GRAPHSTILL_INLINE Vector leaky(Vector z, float slope) {
-  return z < 0 ? z * slope : z;
+  return select(z < 0.0f, z * slope, z);
 }
 
 template <class Vector>
 GRAPHSTILL_INLINE Vector leaky_slope(Vector z, float slope) {
-  return z > 0 ? Vector{} + 1.0f : Vector{} + slope;
+  return select(z > 0.0f, Vector{} + 1.0f, Vector{} + slope);
 }
 
 // GAT: LeakyReLU(alpha_src[j] + alpha_dst[i])

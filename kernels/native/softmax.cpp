@@ -10,13 +10,13 @@ namespace graphstill {
 namespace {
 
 // One row, [degree, H] with H a divisor of the lanes.
-GRAPHSTILL_INLINE void gradient_row(const Folded& folded, int64_t heads, const float* grad,
+GRAPHSTILL_INLINE void gradient_row(int64_t heads, const float* grad,
                                     const float* attention, float* out, int64_t size) {
   const int64_t whole = size - size % kLanes;
   softmax::Tail g(grad + whole, size - whole, 0.0f), p(attention + whole, size - whole, 0.0f);
   Floats total = p.all() * g.all();
   for (int64_t at = 0; at < whole; at += kLanes) total += load(attention + at) * load(grad + at);
-  total = folded.total(total, heads);
+  total = folded::total(total, heads);
   for (int64_t at = 0; at < whole; at += kLanes)
     store(out + at, load(attention + at) * (load(grad + at) - total));
   g.put(p.all() * (g.all() - total));
@@ -25,11 +25,10 @@ GRAPHSTILL_INLINE void gradient_row(const Folded& folded, int64_t heads, const f
 
 void gradient_rows(const int64_t* rowptr, const float* grad, const float* attention, float* out,
                    int64_t heads, int64_t begin, int64_t end) {
-  if (Folded::suits(heads)) {
-    const Folded folded;
+  if (folded::suits(heads)) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t first = rowptr[row] * heads, size = rowptr[row + 1] * heads - first;
-      gradient_row(folded, heads, grad + first, attention + first, out + first, size);
+      gradient_row(heads, grad + first, attention + first, out + first, size);
     }
     return;
   }

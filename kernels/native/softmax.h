@@ -49,7 +49,7 @@ struct Tail {
 };
 
 // One row of scores, [degree, H] with H a divisor of the lanes.
-GRAPHSTILL_INLINE void run_row(const Folded& folded, int64_t heads, const float* score, float* out,
+GRAPHSTILL_INLINE void run_row(int64_t heads, const float* score, float* out,
                                int64_t size, const float* own, float* own_out) {
   const int64_t whole = size - size % kLanes;
   const Tail scores(score + whole, size - whole, -__builtin_inff());
@@ -58,7 +58,7 @@ GRAPHSTILL_INLINE void run_row(const Folded& folded, int64_t heads, const float*
   for (int64_t k = 0; k < kLanes; ++k) mine[k] = own ? own[k % heads] : -__builtin_inff();
   Floats top = larger(load(mine), scores.all());
   for (int64_t at = 0; at < whole; at += kLanes) top = larger(load(score + at), top);
-  top = folded.largest(top, heads);
+  top = folded::largest(top, heads);
   Floats total{};
   for (int64_t at = 0; at < whole; at += kLanes) {
     const Floats part = exp_nonpositive(load(score + at) - top);
@@ -66,7 +66,7 @@ GRAPHSTILL_INLINE void run_row(const Folded& folded, int64_t heads, const float*
     total += part;
   }
   parts.put(exp_nonpositive(scores.all() - top));
-  total = folded.total(total + parts.all(), heads);
+  total = folded::total(total + parts.all(), heads);
   const Floats self = own ? exp_nonpositive(load(mine) - top) : Floats{};
   const Floats share = 1.0f / (total + self);
   for (int64_t at = 0; at < whole; at += kLanes) store(out + at, load(out + at) * share);
@@ -79,11 +79,10 @@ GRAPHSTILL_INLINE void run_row(const Folded& folded, int64_t heads, const float*
 
 inline void run_rows(const Operands& o, int64_t begin, int64_t end) {
   const int64_t heads = o.heads;
-  if (Folded::suits(heads)) {
-    const Folded folded;
+  if (folded::suits(heads)) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t first = o.rowptr[row] * heads, size = o.rowptr[row + 1] * heads - first;
-      run_row(folded, heads, o.score + first, o.out + first, size,
+      run_row(heads, o.score + first, o.out + first, size,
               o.own ? o.own + row * heads : nullptr, o.own ? o.own_out + row * heads : nullptr);
     }
     return;

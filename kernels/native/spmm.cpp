@@ -17,11 +17,10 @@ GRAPHSTILL_ENTRY graphstill_spmm(int64_t threads, int64_t rows, const int64_t* r
                                  const float* residual, float* out, int64_t features,
                                  int64_t heads, int64_t mean, int64_t activation) {
   return guarded([&] {
-    const int64_t asked = spmm::asked_ahead(rowptr[rows], sources, features);
     const spmm::Operands operands{rowptr,      col,  x,        weight,
                                   src_scale,   dst_scale,      self_weight,
                                   bias,        out,  features, mean != 0,
-                                  sources,     asked,          heads,
+                                  sources,     rowptr[rows],   heads,
                                   residual,    (Activation)activation};
     expect_large(out, rows, features);
     parallel_for(threads, Blocks(rowptr, rows), [&](int64_t begin, int64_t end, int64_t) {

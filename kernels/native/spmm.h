@@ -29,11 +29,12 @@ struct OperandsOf {
   int64_t features;
   bool mean;
   int64_t sources;  // rows of x
-  int64_t asked;    // edges whose rows are asked for ahead: `asked_ahead`
+  int64_t edges;
   int64_t heads = 1;
   const float* residual = nullptr;
   Activation activation = kNone;
   int64_t first_row = 0;  // which out begins with
+  bool straddles = true;  // whether a row of whole cache lines may begin inside one
 };
 
 using Operands = OperandsOf<float>;
@@ -45,24 +46,17 @@ GRAPHSTILL_INLINE float* out_row(const OperandsOf<Element>& o, int64_t row) {
   return o.out + (row - o.first_row) * o.features;
 }
 
-// How many edges have their rows asked for ahead: none where x is near anyway, and the asking would
-// take longer than the waiting.
-inline int64_t asked_ahead(int64_t edges, int64_t sources, int64_t features) {
-  constexpr int64_t kNear = 1 << 22;  // floats, 16 MiB
-  return sources * features > kNear ? edges : 0;
-}
-
 // Asks for the row that is needed some edges later: narrow rows are consumed faster than they
 // arrive, so they are asked for earlier. Rows that begin inside a cache line (numpy aligns to 16
 // bytes) end in one more; asking for it gains 6 to 10 % at 32 and 256 features, and nothing at 64.
 template <int Vectors, class Element>
 GRAPHSTILL_INLINE void prefetch(const OperandsOf<Element>& o, const Element* x, int64_t edge) {
-  constexpr int kDistance = Vectors >= 8 ? 16 : 32;
-  if (edge + kDistance >= o.asked) return;
+  constexpr int kDistance = Vectors >= 8 ? 16 : Vectors >= 3 ? 24 : 32;
+  if (edge + kDistance >= o.edges) return;
   const Element* row = x + o.col[edge + kDistance] * o.features;
   constexpr int kLine = 64 / sizeof(Element);
   for (int at = 0; at < Vectors * kLanes; at += kLine) __builtin_prefetch(row + at);
-  if (Vectors != 4 && (uintptr_t)row % 64) __builtin_prefetch(row + Vectors * kLanes - 1);
+  if (Vectors != 4 && o.straddles) __builtin_prefetch(row + Vectors * kLanes - 1);
 }
 
 template <bool Weighted, bool Scaled, class Element>
@@ -162,8 +156,8 @@ GRAPHSTILL_INLINE void row_end(const OperandsOf<int8_t>& o, int64_t row, int64_t
 template <bool Weighted, bool Scaled, class Element>
 GRAPHSTILL_INLINE void row_all(const OperandsOf<Element>& o, int64_t row) {
   int64_t first = 0;
-  for (; first + 8 * kLanes <= o.features; first += 8 * kLanes)
-    row_tile<8, Weighted, Scaled>(o, row, first);
+  for (; first + kMostSums * kLanes <= o.features; first += kMostSums * kLanes)
+    row_tile<kMostSums, Weighted, Scaled>(o, row, first);
   if (first + 4 * kLanes <= o.features) {
     row_tile<4, Weighted, Scaled>(o, row, first);
     first += 4 * kLanes;
@@ -210,6 +204,7 @@ template <int Features, bool Weighted, bool Scaled, class Element>
 void rows_of(const OperandsOf<Element>& operands, int64_t begin, int64_t end) {
   OperandsOf<Element> o = operands;  // a copy that no store can reach stays in registers
   if (Features) o.features = Features;
+  o.straddles = (uintptr_t)o.x % 64 || o.features * sizeof(Element) % 64;
   for (int64_t row = begin; row < end; ++row) row_all<Weighted, Scaled>(o, row);
 }
 

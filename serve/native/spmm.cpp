@@ -35,8 +35,7 @@ void SpmmHeads::compute(const Context& context) const {
   float* out = context.output<float>(0, {rows.count, features});
   const spmm::Operands operands{rows.rowptr, rows.col, x.data,  weight.data, nullptr,
                                 nullptr,     nullptr,  nullptr, out,         features,
-                                mean_,       x.shape[0],
-                                spmm::asked_ahead(rows.edges, x.shape[0], features), heads};
+                                mean_,       x.shape[0], rows.edges, heads};
   rows.parallel_for(context,
                     [&](int64_t begin, int64_t end) { sum_rows(operands, begin, end); });
 }

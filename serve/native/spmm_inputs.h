@@ -32,10 +32,9 @@ struct SpmmInputsOf {
 
   // All but where to write.
   spmm::OperandsOf<Element> operands(bool mean) const {
-    constexpr int64_t kPerFloat = sizeof(float) / sizeof(Element);
     return {rows.rowptr,      rows.col,  x.data, weight.data, src_scale.data, dst_scale.data,
             self_weight.data, bias.data, nullptr, x.shape[1],  mean, x.shape[0],
-            spmm::asked_ahead(rows.edges, x.shape[0], x.shape[1] / kPerFloat)};
+            rows.edges};
   }
 };
 
