@@ -7,10 +7,11 @@ from .. import reference
 from .attention import lse_like, mean_gradient
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
+from .register import operator
 from .second import differentiable_gradients
 
 
-@torch.library.custom_op("graphstill::gatv2", mutates_args=())
+@operator("graphstill::gatv2")
 def gatv2(
     rowptr: Tensor,
     col: Tensor,
@@ -38,7 +39,7 @@ def _(
     return x_l.new_empty(num_nodes, x_l.shape[1]), lse_like(x_l, num_nodes, att.shape[0])
 
 
-@torch.library.custom_op("graphstill::gatv2_backward", mutates_args=())
+@operator("graphstill::gatv2_backward")
 def gatv2_backward(
     grad: Tensor,
     rowptr: Tensor,

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from .device import implementation
 from .graph import needs_grad, transpose, transposed_or_built
+from .register import operator
 
 
-@torch.library.custom_op("graphstill::spmm", mutates_args=())
+@operator("graphstill::spmm")
 def spmm(
     rowptr: Tensor,
     col: Tensor,
@@ -106,7 +107,7 @@ def _inverse(perm: Tensor) -> Tensor:
 torch.library.register_autograd("graphstill::spmm", _spmm_backward, setup_context=_spmm_setup)
 
 
-@torch.library.custom_op("graphstill::sddmm", mutates_args=())
+@operator("graphstill::sddmm")
 def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, heads: int) -> Tensor:
     """See `reference.sddmm`. Differentiable in a and b."""
     return implementation(a).sddmm(rowptr, col, a, b, heads)
@@ -133,7 +134,7 @@ def _sddmm_backward(ctx, grad: Tensor):
 torch.library.register_autograd("graphstill::sddmm", _sddmm_backward, setup_context=_sddmm_setup)
 
 
-@torch.library.custom_op("graphstill::spmm_int8", mutates_args=())
+@operator("graphstill::spmm_int8")
 def spmm_int8(rowptr: Tensor, col: Tensor, x: Tensor, scale: Tensor, reduce: str) -> Tensor:
     """See `reference.spmm_int8`. For inference: not differentiable."""
     return implementation(scale).spmm_int8(rowptr, col, x, scale, reduce)

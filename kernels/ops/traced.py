@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from .. import reference
+from .register import operator
 
 Pairs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-@torch.library.custom_op("graphstill::edge_rows", mutates_args=())
+@operator("graphstill::edge_rows")
 def edge_rows(rowptr: Tensor, col: Tensor) -> Tensor:
     """See `reference.rows`."""
     return reference.rows(rowptr, col.numel())
@@ -23,7 +24,7 @@ def _(rowptr: Tensor, col: Tensor) -> Tensor:
     return rowptr.new_empty(col.shape[0])
 
 
-@torch.library.custom_op("graphstill::edge_softmax_own", mutates_args=())
+@operator("graphstill::edge_softmax_own")
 def edge_softmax_own(rowptr: Tensor, score: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """See `reference.edge_softmax_own`."""
     return reference.edge_softmax_own(rowptr, score, own)
@@ -34,7 +35,7 @@ def _(rowptr: Tensor, score: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(score), torch.empty_like(own)
 
 
-@torch.library.custom_op("graphstill::relational_csr", mutates_args=())
+@operator("graphstill::relational_csr")
 def relational_csr(rowptr: Tensor, col: Tensor, relation: Tensor, num_relations: int) -> Pairs:
     """See `reference.relational_csr`."""
     return reference.relational_csr(rowptr, col, relation, num_relations)
@@ -53,7 +54,7 @@ def _(rowptr: Tensor, col: Tensor, relation: Tensor, num_relations: int) -> Pair
     )
 
 
-@torch.library.custom_op("graphstill::relation_products", mutates_args=())
+@operator("graphstill::relation_products")
 def relation_products(x: Tensor, sizes: Tensor, weight: Tensor) -> Tensor:
     """See `reference.relation_products`."""
     return reference.relation_products(x, sizes.tolist(), weight)
