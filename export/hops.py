@@ -15,6 +15,7 @@ AGGREGATIONS = (
     "gat_update",
     "gatv2",
     "gatv2_mean",
+    "gatv2_update",
     "sddmm",
     "spmm",
     "spmm_heads",

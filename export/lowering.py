@@ -14,6 +14,7 @@ from .errors import ExportError
 from .flattening import Nested, Part, sizes_of
 from .form import Form
 from .gat_updates import sum_before_products
+from .gatv2_updates import fuse_products
 from .head_means import fuse_head_means
 from .hops import count_hops
 from .lint import Finding, lint_model
@@ -79,6 +80,8 @@ def lower(
         choices["heads averaged while neighbours are summed"] = averaged
     if fusing and (summed := sum_before_products(model)):
         choices = algebra.merged(choices, {algebra.SUMMED_FIRST: summed})
+    if fusing and (multiplied := fuse_products(model)):
+        choices["both ends multiplied where they are attended to"] = multiplied
     tables = _take_form(model, parts, form, held)
     hops = count_hops(model) if form.fanouts is None else len(form.fanouts)
     pooling.fuse_scatters(model)

@@ -6,18 +6,30 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from .bodies import ACTIVATIONS, DOMAIN, GAT_UPDATE_INPUTS, SPMM_INPUTS, UPDATE_INPUTS
+from .bodies import (
+    ACTIVATIONS,
+    DOMAIN,
+    GAT_UPDATE_INPUTS,
+    GATV2_UPDATE_INPUTS,
+    SPMM_INPUTS,
+    UPDATE_INPUTS,
+)
 from .passes import attach_bodies, ours, shapes
 from .values import given
 
 Inputs = Mapping[str, str]  # names of values by what they are to the node
 
+_OURS = ("spmm", "gat_mean", "gatv2", "gatv2_mean")
 _SCALE = SPMM_INPUTS.index("src_scale")
 
 
 def split_updates(model: onnx.ModelProto) -> None:
-    """Undo `fuse_updates` and `sum_before_products`, in place."""
-    ways = {"spmm_update": _split_sum, "gat_update": _split_attention}
+    """Undo `fuse_updates`, `sum_before_products` and `fuse_products`, in place."""
+    ways = {
+        "spmm_update": _split_sum,
+        "gat_update": _split_attention,
+        "gatv2_update": _split_gatv2,
+    }
     found = ours(model, *ways)
     for node in found:
         _give_back_scale(model, node)
@@ -74,7 +86,7 @@ class _Parts:
         while not names[-1]:
             names.pop()
         out = f"{self.node.output[0]}.{len(self.nodes)}"
-        domain = DOMAIN if op_type in ("spmm", "gat_mean") else ""
+        domain = DOMAIN if op_type in _OURS else ""
         made = helper.make_node(op_type, names, [out], name=out, domain=domain, **settings)
         self.nodes.append(made)
         kind = onnx.TensorProto.FLOAT
@@ -125,4 +137,24 @@ def _split_attention(parts: _Parts) -> None:
     names = [inputs["rowptr"], inputs["col"], product, inputs["alpha_src"], inputs["alpha_dst"]]
     same = {name: settings[name] for name in ("negative_slope", "add_self_loops")}
     last = parts.add("gat_mean", [*names, inputs["bias"]], parts.outputs, **same)
+    parts.activate(last, parts.outputs, "activation")
+
+
+def _split_gatv2(parts: _Parts) -> None:
+    inputs, settings = parts.inputs(GATV2_UPDATE_INPUTS), parts.settings
+    heads, channels = parts.shape(inputs["att"])
+    width = heads * channels if isinstance(heads, int) and isinstance(channels, int) else 0
+    ends = [
+        parts.add_rows(
+            "Gemm",
+            [inputs[x], inputs[f"weight_{side}"], inputs[f"bias_{side}"]],
+            (parts.shape(inputs[x])[0], width),
+            transB=settings[f"trans_{side}"],
+        )
+        for x, side in (("x", "l"), ("x_dst", "r"))
+    ]
+    names = [inputs["rowptr"], inputs["col"], *ends, inputs["att"], inputs["bias"]]
+    same = {name: settings[name] for name in ("negative_slope", "add_self_loops")}
+    kind = "gatv2_mean" if settings["mean_heads"] else "gatv2"
+    last = parts.add(kind, names, parts.outputs, **same)
     parts.activate(last, parts.outputs, "activation")

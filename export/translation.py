@@ -101,6 +101,13 @@ SCHEMAS = {
             {**_GAT, "trans_weight": "INT", "activation": "STRING"},
         ),
         *_attention("gatv2", "x_l:T x_r:T att:T bias:T?", _GAT),
+        _schema(
+            "gatv2_update",
+            "rowptr:I col:C x:T x_dst:T weight_l:T weight_r:T att:T bias_l:T? bias_r:T? bias:T?",
+            "out:T",
+            {**_GAT, "mean_heads": "INT", "trans_l": "INT", "trans_r": "INT"}
+            | {"activation": "STRING"},
+        ),
         *_attention("dot_attention", "query:T key:T value:T", {"heads": "INT"}),
         _schema("spmm_heads", "rowptr:I col:C x:T weight:T", "out:T", {"reduce": "STRING"}),
         _schema("spmm_int8", "rowptr:I col:C x:Q scale:T", "out:T", {"reduce": "STRING"}),

@@ -12,8 +12,8 @@ DOMAIN = "graphstill"
 OPERATORS = frozenset(
     """
     csr dot_attention dot_attention_mean edge_rows edge_softmax extremum gat gat_mean
-    gat_update gatv2 gatv2_mean gcn_norm linear_int8 quantize_rows relational_csr sddmm spmm
-    spmm_heads spmm_int8 spmm_int8_rows spmm_update
+    gat_update gatv2 gatv2_mean gatv2_update gcn_norm linear_int8 quantize_rows relational_csr
+    sddmm spmm spmm_heads spmm_int8 spmm_int8_rows spmm_update
     """.split()
 )
 DOMAIN_VERSION = 1

@@ -12,7 +12,15 @@ from functools import partial
 
 import onnx
 
-from .attention import GAT_UPDATE_INPUTS, dot_attention, gat, gat_update, gatv2
+from .attention import (
+    GAT_UPDATE_INPUTS,
+    GATV2_UPDATE_INPUTS,
+    dot_attention,
+    gat,
+    gat_update,
+    gatv2,
+    gatv2_update,
+)
 from .edges import edge_rows, edge_softmax, sddmm
 from .graph import csr, gcn_norm
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
@@ -31,6 +39,7 @@ from .text import ACTIVATIONS, DOMAIN, OPSET
 __all__ = [
     "ACTIVATIONS",
     "DOMAIN",
+    "GATV2_UPDATE_INPUTS",
     "GAT_UPDATE_INPUTS",
     "OPSET",
     "SPMM_INPUTS",
@@ -52,6 +61,7 @@ _BODIES: dict[str, _Body] = {
     "gat_update": gat_update,
     "gatv2": gatv2,
     "gatv2_mean": partial(gatv2, mean=True),
+    "gatv2_update": gatv2_update,
     "gcn_norm": gcn_norm,
     "linear_int8": linear_int8,
     "quantize_rows": quantize_rows,

@@ -1,7 +1,8 @@
 """Bodies of `gat`, `gatv2` and `dot_attention`: one softmax and sum, over scores of each kind.
 
 Each may answer with the mean over its heads (`gat_mean`, `gatv2_mean`, `dot_attention_mean`);
-`gat_update` sums rows that all heads share, and multiplies the sums by the weights of its heads.
+`gat_update` sums rows that all heads share, and multiplies the sums by the weights of its heads;
+`gatv2_update` multiplies both ends itself.
 
 A row's softmax is rescaled when a piece of its edges brings a larger score (Milakov and Gimelshein,
 2018), so that edges are gathered once and scores of any size are safe. With self loops a row starts
@@ -21,6 +22,18 @@ GAT_UPDATE_INPUTS: tuple[str, ...] = (
     "alpha_src",
     "alpha_dst",
     "linear_weight",
+    "bias",
+)
+GATV2_UPDATE_INPUTS: tuple[str, ...] = (
+    "rowptr",
+    "col",
+    "x",
+    "x_dst",
+    "weight_l",
+    "weight_r",
+    "att",
+    "bias_l",
+    "bias_r",
     "bias",
 )
 
@@ -86,6 +99,51 @@ def gatv2(
 ) -> onnx.FunctionProto:
     """Score by att · LeakyReLU(x_l[j] + x_r[i])."""
     loops, biased = bool(attributes["add_self_loops"]), given(inputs, 5)
+    return function(
+        f"{_named('gatv2', mean)} <negative_slope, add_self_loops>"
+        " (rowptr, col, x_l, x_r, att, bias) => (out)",
+        [*_attend_to_products(loops), *_join(biased, mean)],
+        overload("loops" if loops else "plain", bias=biased),
+    )
+
+
+def gatv2_update(inputs: Sequence[str], attributes: Mapping[str, object]) -> onnx.FunctionProto:
+    """Multiply both ends, score as GATv2 does, average heads if asked, and activate."""
+    loops, mean = bool(attributes["add_self_loops"]), bool(attributes["mean_heads"])
+    turned = {side: bool(attributes[f"trans_{side}"]) for side in "lr"}
+    biased = {name: given(inputs, GATV2_UPDATE_INPUTS.index(name)) for name in _BIASES}
+    activation = text(attributes["activation"])
+    lines = [
+        *_product("x", "l", turned["l"], biased["bias_l"]),
+        *_product("x_dst", "r", turned["r"], biased["bias_r"]),
+        *_attend_to_products(loops),
+        *_join(biased["bias"], mean, "added"),
+        f"out = {ACTIVATIONS[activation]} (added)",
+    ]
+    kind = f"{'loops' if loops else 'plain'}_{'mean' if mean else 'every'}_{activation}"
+    return function(
+        f"gatv2_update <{', '.join(sorted(attributes))}>"
+        f" ({', '.join(GATV2_UPDATE_INPUTS)}) => (out)",
+        lines,
+        overload(kind, turned_l=turned["l"], turned_r=turned["r"], **biased),
+    )
+
+
+_BIASES = ("bias_l", "bias_r", "bias")
+
+
+def _product(x: str, side: str, turned: bool, biased: bool) -> list[str]:
+    """Return lines that multiply one end by its weight: `x_l` or `x_r`."""
+    weight, product = f"weight_{side}", f"product_{side}"
+    return [
+        f"in_first_{side} = {'Transpose <perm = [1, 0]>' if turned else 'Identity'} ({weight})",
+        f"{product} = MatMul ({x}, in_first_{side})",
+        f"x_{side} = {f'Add ({product}, bias_{side})' if biased else f'Identity ({product})'}",
+    ]
+
+
+def _attend_to_products(loops: bool) -> list[str]:
+    """Return lines that attend by GATv2's scores of `x_l` and `x_r`."""
     lines = [
         "heads = Shape <end = 1> (att)",
         _split("x_l"),
@@ -101,12 +159,7 @@ def gatv2(
         "ends = Add (feature, target)",
         _scored("ends", "score"),
     ]
-    return function(
-        f"{_named('gatv2', mean)} <negative_slope, add_self_loops>"
-        " (rowptr, col, x_l, x_r, att, bias) => (out)",
-        [*lines, *_attend(score, loops), *_join(biased, mean)],
-        overload("loops" if loops else "plain", bias=biased),
-    )
+    return [*lines, *_attend(score, loops)]
 
 
 def dot_attention(
@@ -184,12 +237,12 @@ def _attend_to_ends(loops: bool) -> list[str]:
     return [*(own if loops else []), *_attend(score, loops)]
 
 
-def _join(biased: bool, mean: bool) -> list[str]:
+def _join(biased: bool, mean: bool, out: str = "out") -> list[str]:
     """Return lines that average heads, or lay them side by side, and add a bias if there is one."""
     side_by_side = "flat = Reshape <allowzero = 1> (attended, joined)"
     return [
         "flat = ReduceMean <keepdims = 0> (attended, ones)" if mean else side_by_side,
-        "out = Add (flat, bias)" if biased else "out = Identity (flat)",
+        f"{out} = {'Add (flat, bias)' if biased else 'Identity (flat)'}",
     ]
 
 

@@ -7,9 +7,9 @@ assembler, and the library finds CUDA's driver when it first launches a kernel. 
 set of widths and operands, so a library is built for a bundle and holds what its nodes need. There
 are kernels for sums, maxima and attention (`spmm`, `extremum`, `gat`, `gatv2`, `dot_attention`);
 other nodes run the CPU's operators, which lie beside the library and are registered with it. Among
-those are sums that do more (`spmm_update`, `gat_update`) and attention whose heads are averaged
-(`gat_mean`, `gatv2_mean`, `dot_attention_mean`): export with `fuse=False`, or `--no-fuse`, to have
-none of them.
+those are sums and attention that do more (`spmm_update`, `gat_update`, `gatv2_update`) and
+attention whose heads are averaged (`gat_mean`, `gatv2_mean`, `dot_attention_mean`): export with
+`fuse=False`, or `--no-fuse`, to have none of them.
 
     Session(bundle, native="OUT/libgraphstill_cuda.so", providers=["CUDAExecutionProvider", …])
 

@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from ..bodies import GAT_UPDATE_INPUTS, UPDATE_INPUTS
+from ..bodies import GAT_UPDATE_INPUTS, GATV2_UPDATE_INPUTS, UPDATE_INPUTS
 from ..passes import ours
 
 
@@ -67,15 +67,28 @@ def read_weight(model: onnx.ModelProto, name: str, outputs_first: bool) -> NDArr
     return value if outputs_first else value.T
 
 
+# weights of nodes that also sum, and what says that they are [O, K]
+_WAYS = {
+    "linear_weight": "trans_weight",
+    "root_weight": "trans_root",
+    "weight_l": "trans_l",
+    "weight_r": "trans_r",
+}
+
+
 def find_weights(model: onnx.ModelProto) -> dict[str, bool]:
     """Return the weights of products, those of nodes that also sum too, and which are [O, K]."""
     found = {linear.weight: linear.outputs_first for linear in find_linears(model)}
     known = {t.name for t in model.graph.initializer if is_float(t)}
-    inputs = {"spmm_update": UPDATE_INPUTS, "gat_update": GAT_UPDATE_INPUTS}
+    inputs = {
+        "spmm_update": UPDATE_INPUTS,
+        "gat_update": GAT_UPDATE_INPUTS,
+        "gatv2_update": GATV2_UPDATE_INPUTS,
+    }
     for node in ours(model, *inputs):
         names = dict(zip(inputs[node.op_type], node.input, strict=False))
         turned = {a.name: bool(a.i) for a in node.attribute}
-        for weight, way in (("linear_weight", "trans_weight"), ("root_weight", "trans_root")):
+        for weight, way in _WAYS.items():
             if names.get(weight) in known:
                 found[names[weight]] = turned[way]
     return found

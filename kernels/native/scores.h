@@ -78,6 +78,7 @@ struct Dynamic {
   float* dx_r;  // [N, H · C]
   int64_t heads;
   int64_t channels;
+  int64_t first_row = 0;  // the row that x_r begins with; forward alone
 
   GRAPHSTILL_INLINE int64_t width() const { return heads * (Fixed ? Fixed : channels); }
   GRAPHSTILL_INLINE void prefetch_source(int64_t) const {}  // the values are
@@ -88,7 +89,7 @@ struct Dynamic {
     const int64_t count = Fixed ? Fixed : channels;
     for (int64_t h = 0; h < heads; ++h) {
       const float* l = x_l + j * width() + h * count;
-      const float* r = x_r + i * width() + h * count;
+      const float* r = x_r + (i - first_row) * width() + h * count;
       const float* a = att + h * count;
       out[h] = sum_vectors<Fixed>(channels, [&](int64_t c, auto lanes) GRAPHSTILL_LAMBDA {
         using Vector = decltype(lanes);

@@ -10,7 +10,15 @@ in-edges in CSR form: `rowptr` [N + 1] int64 and `col` [E] int32, the source of 
 being destinations. What belongs to an edge is in CSR order.
 """
 
-from .attention import dot_attention, edge_softmax, edge_softmax_own, gat, gat_update, gatv2
+from .attention import (
+    dot_attention,
+    edge_softmax,
+    edge_softmax_own,
+    gat,
+    gat_update,
+    gatv2,
+    gatv2_update,
+)
 from .graph import csr, gcn_norm, rows
 from .int8 import linear_int8, quantize_rows, spmm_int8_rows
 from .relational import relation_products, relational_csr, rgcn
@@ -26,6 +34,7 @@ __all__ = [
     "gat",
     "gat_update",
     "gatv2",
+    "gatv2_update",
     "gcn_norm",
     "linear_int8",
     "quantize_rows",

@@ -190,6 +190,56 @@ def gatv2(
     return out if bias is None else out + bias, lse
 
 
+def gatv2_update(
+    rowptr: Tensor,
+    col: Tensor,
+    x: Tensor,
+    x_dst: Tensor,
+    weight_l: Tensor,
+    weight_r: Tensor,
+    att: Tensor,
+    bias_l: Tensor | None = None,
+    bias_r: Tensor | None = None,
+    bias: Tensor | None = None,
+    negative_slope: float = 0.2,
+    add_self_loops: bool = False,
+    mean_heads: bool = False,
+    activation: str = "none",
+) -> Tensor:
+    """Multiply both ends, attend as GATv2 does, and activate: a whole layer.
+
+        x_l = x · weight_l + bias_l,    x_r = x_dst · weight_r + bias_r
+        out = act(gatv2(x_l, x_r) + bias), or the mean over its heads
+
+    Args:
+        rowptr: Where each row's edges start, [N + 1].
+        col: Source of each edge, [E].
+        x: Features of the source nodes, [M, F].
+        x_dst: Features of the destination nodes, [N, D].
+        weight_l: What sources are multiplied by, [F, H · C].
+        weight_r: What destinations are multiplied by, [D, H · C].
+        att: Attention vectors, [H, C].
+        bias_l: Added to the sources' products, [H · C].
+        bias_r: Added to the destinations' products, [H · C].
+        bias: Added to every row of the answer, [H · C], or [C] where heads are averaged.
+        negative_slope: Slope of the LeakyReLU below zero.
+        add_self_loops: As in `gatv2`.
+        mean_heads: Whether heads are averaged, and not laid side by side.
+        activation: "none", "relu" or "elu", of the answers.
+
+    Returns:
+        out [N, H · C], or [N, C].
+    """
+    x_l, x_r = _linear(x, weight_l, bias_l), _linear(x_dst, weight_r, bias_r)
+    out, _ = gatv2(rowptr, col, x_l, x_r, att, None, negative_slope, add_self_loops)
+    out = out.unflatten(1, tuple(att.shape)).mean(1) if mean_heads else out
+    return activate(out if bias is None else out + bias, activation)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x @ weight if bias is None else x @ weight + bias
+
+
 def dot_attention(
     rowptr: Tensor, col: Tensor, query: Tensor, key: Tensor, value: Tensor, heads: int
 ) -> tuple[Tensor, Tensor]:

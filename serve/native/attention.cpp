@@ -4,9 +4,9 @@
 
 #include "../../kernels/native/attention.h"
 #include "../../kernels/native/scores.h"
-#include "kernels.h"
+#include "attention_checks.h"
+#include "attention_nodes.h"
 #include "products.h"
-#include "rows.h"
 
 namespace graphstill {
 namespace {
@@ -23,19 +23,6 @@ void attend(const Context& context, const Rows& rows, const attention::Operands&
   });
 }
 
-void require_table(const Tensor<const float>& table, int64_t rows, int64_t width,
-                   const std::string& name) {
-  require(table.shape.size() == 2 && table.shape[0] == rows && table.shape[1] == width,
-          name + " must have the shape [" + std::to_string(rows) + ", " + std::to_string(width) + "]");
-}
-
-// The channels of a head, of features [M, H · C].
-int64_t channels_of(const Tensor<const float>& x, int64_t heads, const std::string& name) {
-  require(x.shape.size() == 2, name + " must have two dimensions");
-  require(heads > 0 && x.shape[1] % heads == 0, name + " must be as wide as heads times channels");
-  return x.shape[1] / heads;
-}
-
 // The weight [F, H · C] of all heads, whose answers are averaged, as one [H · F, C].
 product::Packed mean_over_heads(const Weight& weight, int64_t heads) {
   const int64_t features = weight.inner(), channels = weight.outputs() / heads;
@@ -45,14 +32,6 @@ product::Packed mean_over_heads(const Weight& weight, int64_t heads) {
       for (int64_t c = 0; c < channels; ++c)
         stacked[(h * features + f) * channels + c] = weight.at(f, h * channels + c);
   return product::Packed(stacked.data(), heads * features, channels, false, 1.0f / (float)heads);
-}
-
-void require_bias(const Tensor<const float>& bias, int64_t width) {
-  require(!bias || bias.size() == width, "bias needs one value per column of the answer");
-}
-
-void require_loops(const Rows& rows, const Tensor<const float>& x, bool self_loops) {
-  require(!self_loops || rows.count <= x.shape[0], "self loops need features of each node");
 }
 
 // What the two nodes of GAT are given first; checked.

@@ -28,6 +28,7 @@ void add_operators(const OrtApi* api, OrtCustomOpDomain* created) {
   add<GatUpdate>(api, created);
   add<Gatv2>(api, created);
   add<Gatv2Mean>(api, created);
+  add<Gatv2Update>(api, created);
   add<DotAttention>(api, created);
   add<DotAttentionMean>(api, created);
   add<EdgeRows>(api, created);

@@ -16,6 +16,9 @@ namespace graphstill {
 // A packed weight, kept between calls.
 class KeptProduct : public Kept<product::Packed, float> {};
 
+// A weight packed in several pieces, likewise.
+class KeptProducts : public Kept<std::vector<product::Packed>, float> {};
+
 inline Activation activation_of(const Attributes& attributes, const char* name) {
   const std::string text = attributes.text(name);
   require(text == "none" || text == "relu" || text == "elu",
@@ -40,12 +43,16 @@ struct Weight {
   }
 };
 
-// A bias, or zeros, filled up to whole panels.
-inline std::vector<float> whole_panels(const Tensor<const float>& bias,
+// So many numbers of a bias, or zeros, filled up to whole panels.
+inline std::vector<float> whole_panels(const float* bias, int64_t count,
                                        const product::Packed& weight) {
   std::vector<float> filled(weight.panels() * product::kPanel);
-  if (bias) std::copy_n(bias.data, bias.size(), filled.begin());
+  if (bias) std::copy_n(bias, count, filled.begin());
   return filled;
+}
+inline std::vector<float> whole_panels(const Tensor<const float>& bias,
+                                       const product::Packed& weight) {
+  return whole_panels(bias.data, bias.size(), weight);
 }
 
 // Multiplies sums of rows, a few at a time, while they are in cache: sum(first, last, near) makes them.

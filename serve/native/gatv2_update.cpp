@@ -1,0 +1,161 @@
+// The node of gatv2_update: GATv2 with the products of both ends in it.
+//
+// Scores need x_l = x W_l of every source; x_r = x_dst W_r is needed where a row is, and made there. So
+// that no product of all heads is ever held, a few heads are multiplied and attended to before the next
+// ones are: rows of kTogether channels are as fast to gather as wider ones.
+
+#include <algorithm>
+#include <vector>
+
+#include "../../kernels/native/attention.h"
+#include "../../kernels/native/memory.h"
+#include "../../kernels/native/scores.h"
+#include "attention_checks.h"
+#include "attention_nodes.h"
+#include "products.h"
+
+namespace graphstill {
+namespace {
+
+constexpr int64_t kTogether = 64;
+
+// A weight [F, H · C] as one for each few heads, [F, width] or what is left.
+std::vector<product::Packed> pieces_of(const Weight& weight, int64_t width) {
+  std::vector<product::Packed> pieces;
+  for (int64_t first = 0; first < weight.outputs(); first += width) {
+    const int64_t count = std::min(width, weight.outputs() - first);
+    std::vector<float> piece(weight.inner() * count);
+    for (int64_t k = 0; k < weight.inner(); ++k)
+      for (int64_t o = 0; o < count; ++o) piece[k * count + o] = weight.at(k, first + o);
+    pieces.emplace_back(piece.data(), weight.inner(), count, false);
+  }
+  return pieces;
+}
+
+// Some heads of one end of edges: rows, and what they are multiplied by.
+struct Product {
+  const float* rows;
+  int64_t features;
+  const product::Packed& weight;
+  std::vector<float> bias;
+  int64_t width;
+
+  Product(const Tensor<const float>& x, const product::Packed& weight,
+          const Tensor<const float>& bias, int64_t first, int64_t width)
+      : rows(x.data), features(x.shape[1]), weight(weight),
+        bias(whole_panels(bias ? bias.data + first : nullptr, width, weight)), width(width) {}
+
+  // Writes the products of some rows.
+  void run(int64_t begin, int64_t end, float* out) const {
+    product::run({{{rows + begin * features, &weight}, {}}, bias.data(), out, width, kNone},
+                 end - begin);
+  }
+};
+
+void multiply_all(const Context& context, const Product& product, int64_t rows, float* out) {
+  const int64_t batch = product::batch(product.features);
+  context.parallel_for((rows + batch - 1) / batch, [&](size_t task) {
+    const int64_t begin = (int64_t)task * batch;
+    product.run(begin, std::min(rows, begin + batch), out + begin * product.width);
+  });
+}
+
+// Where answers go: those of some heads into their columns, or added up over all heads.
+struct Answers {
+  float* out;
+  int64_t width;       // of a row
+  int64_t heads;       // to be averaged, or 1
+  const float* bias;   // of a row, or null
+  Activation activation;
+
+  void put(int64_t row, const float* answer, int64_t first, int64_t count) const {
+    float* to = out + row * width + first;
+    std::copy_n(answer, count, to);
+    if (bias) add<0>(to, 1.0f, bias + first, count);
+    activate(to, count, activation);
+  }
+  void put_mean(int64_t row, const float* answer, int64_t first, int64_t count) const {
+    float* to = out + row * width;
+    if (first == 0) std::fill_n(to, width, 0.0f);
+    for (int64_t at = 0; at < count; at += width)
+      add<0>(to, 1.0f / (float)heads, answer + at, width);
+    if (first + count < heads * width) return;
+    if (bias) add<0>(to, 1.0f, bias, width);
+    activate(to, width, activation);
+  }
+};
+
+}  // namespace
+
+Gatv2Update::Gatv2Update(const Attributes& attributes)
+    : negative_slope_(attributes.real("negative_slope")),
+      self_loops_(attributes.integer("add_self_loops") != 0),
+      mean_heads_(attributes.integer("mean_heads") != 0),
+      transposed_l_(attributes.integer("trans_l") != 0),
+      transposed_r_(attributes.integer("trans_r") != 0),
+      activation_(activation_of(attributes, "activation")),
+      weight_l_(std::make_unique<KeptProducts>()), weight_r_(std::make_unique<KeptProducts>()) {}
+Gatv2Update::~Gatv2Update() = default;
+Gatv2Update::Gatv2Update(Gatv2Update&&) noexcept = default;
+
+void Gatv2Update::compute(const Context& context) const {
+  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
+  const auto x = context.input<float>(2), x_dst = context.input<float>(3);
+  const Weight weight_l(context, 4, transposed_l_), weight_r(context, 5, transposed_r_);
+  const auto att = context.input<float>(6), bias_l = context.input<float>(7),
+             bias_r = context.input<float>(8), bias = context.input<float>(9);
+  require(att.shape.size() == 2 && att.size() > 0, "att must be [heads, channels], of some of each");
+  const int64_t heads = att.shape[0], channels = att.shape[1], width = heads * channels;
+  require(x.shape.size() == 2 && x.shape[1] == weight_l.inner(), "weight_l needs a row for each feature of x");
+  require_table(x_dst, rows.count, weight_r.inner(), "x_dst");
+  require(weight_l.outputs() == width && weight_r.outputs() == width,
+          "weight_l and weight_r must be as wide as heads times channels");
+  require_bias(bias_l, width, "bias_l");
+  require_bias(bias_r, width, "bias_r");
+  require_bias(bias, mean_heads_ ? channels : width, "bias");
+  require_loops(rows, x, self_loops_);
+
+  const int64_t together = channels * std::clamp<int64_t>(kTogether / channels, 1, heads);
+  std::unique_ptr<std::vector<product::Packed>> other_l, other_r;
+  const auto pieces = [&](const Weight& weight) {
+    return [&](const auto&) { return pieces_of(weight, together); };
+  };
+  const auto& pieces_l = weight_l_->of(weight_l.values, other_l, pieces(weight_l));
+  const auto& pieces_r = weight_r_->of(weight_r.values, other_r, pieces(weight_r));
+  const int64_t out_width = mean_heads_ ? channels : width;
+  float* out = context.output<float>(0, {rows.count, out_width});
+  const Answers answers{out, out_width, mean_heads_ ? heads : 1, bias.data, activation_};
+  const std::unique_ptr<float[]> x_l(new float[x.shape[0] * together]);
+  expect_large(x_l.get(), x.shape[0], together);
+
+  for (int64_t first = 0; first < width; first += together) {
+    const int64_t count = std::min(together, width - first), some = count / channels;
+    const Product left(x, pieces_l[first / together], bias_l, first, count);
+    const Product right(x_dst, pieces_r[first / together], bias_r, first, count);
+    multiply_all(context, left, x.shape[0], x_l.get());
+    attention::Operands o{rows.rowptr, rows.col, rows.edges, x_l.get(), some, channels, self_loops_};
+    const int64_t batch = product::batch(std::max(right.features, count));
+    rows.parallel_for(context, [&](int64_t begin, int64_t end) {
+      const std::unique_ptr<float[]> near(new float[2 * batch * count]);
+      float *own = near.get(), *answer = own + batch * count;
+      for (int64_t from = begin; from < end; from += batch) {
+        const int64_t to = std::min(end, from + batch);
+        right.run(from, to, own);
+        attention::Operands few = o;
+        few.first_row = from;
+        with_channels(channels, [&](auto fixed) {
+          constexpr int kFixed = decltype(fixed)::value;
+          const attention::Dynamic<kFixed> score{
+              x_l.get(), own, att.data + first, negative_slope_, nullptr, nullptr, some, channels, from};
+          attention::forward<kFixed>(few, score, nullptr, answer, nullptr, from, to);
+        });
+        for (int64_t row = from; row < to; ++row, answer += count)
+          mean_heads_ ? answers.put_mean(row, answer, first, count)
+                      : answers.put(row, answer, first, count);
+        answer = own + batch * count;
+      }
+    });
+  }
+}
+
+}  // namespace graphstill
