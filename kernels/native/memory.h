@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <memory>
+#include <new>
 
 namespace graphstill {
 
@@ -24,6 +26,19 @@ inline void expect_large(void* memory, int64_t bytes) {
 
 inline void expect_large(float* values, int64_t rows, int64_t width) {
   expect_large(values, rows * width * (int64_t)sizeof(float));
+}
+
+// Room for rows that others gather: they begin where cache lines do, or would lie in one more each.
+struct FreeAligned {
+  void operator()(float* values) const { ::operator delete[](values, std::align_val_t{64}); }
+};
+using AlignedFloats = std::unique_ptr<float[], FreeAligned>;
+
+inline AlignedFloats aligned_floats(int64_t rows, int64_t width) {
+  const size_t bytes = (size_t)(rows * width) * sizeof(float);
+  AlignedFloats values(static_cast<float*>(::operator new[](bytes, std::align_val_t{64})));
+  expect_large(values.get(), rows, width);
+  return values;
 }
 
 }  // namespace graphstill

@@ -2,7 +2,7 @@
 //
 // Scores need x_l = x W_l of every source; x_r = x_dst W_r is needed where a row is, and made there. So
 // that no product of all heads is ever held, a few heads are multiplied and attended to before the next
-// ones are: rows of kTogether channels are as fast to gather as wider ones.
+// ones are. To walk the edges again for them costs little where there are about kTogether channels.
 
 #include <algorithm>
 #include <vector>
@@ -18,6 +18,13 @@ namespace graphstill {
 namespace {
 
 constexpr int64_t kTogether = 64;
+
+// How many heads are multiplied together: as many in each walk, or one fewer in the last.
+int64_t heads_together(int64_t heads, int64_t channels) {
+  const int64_t most = std::clamp<int64_t>(kTogether / channels, 1, heads);
+  const int64_t walks = (heads + most - 1) / most;
+  return (heads + walks - 1) / walks;
+}
 
 // A weight [F, H · C] as one for each few heads, [F, width] or what is left.
 std::vector<product::Packed> pieces_of(const Weight& weight, int64_t width) {
@@ -115,7 +122,7 @@ void Gatv2Update::compute(const Context& context) const {
   require_bias(bias, mean_heads_ ? channels : width, "bias");
   require_loops(rows, x, self_loops_);
 
-  const int64_t together = channels * std::clamp<int64_t>(kTogether / channels, 1, heads);
+  const int64_t together = channels * heads_together(heads, channels);
   std::unique_ptr<std::vector<product::Packed>> other_l, other_r;
   const auto pieces = [&](const Weight& weight) {
     return [&](const auto&) { return pieces_of(weight, together); };
@@ -125,8 +132,7 @@ void Gatv2Update::compute(const Context& context) const {
   const int64_t out_width = mean_heads_ ? channels : width;
   float* out = context.output<float>(0, {rows.count, out_width});
   const Answers answers{out, out_width, mean_heads_ ? heads : 1, bias.data, activation_};
-  const std::unique_ptr<float[]> x_l(new float[x.shape[0] * together]);
-  expect_large(x_l.get(), x.shape[0], together);
+  const AlignedFloats x_l = aligned_floats(x.shape[0], together);
 
   for (int64_t first = 0; first < width; first += together) {
     const int64_t count = std::min(together, width - first), some = count / channels;
@@ -136,7 +142,7 @@ void Gatv2Update::compute(const Context& context) const {
     attention::Operands o{rows.rowptr, rows.col, rows.edges, x_l.get(), some, channels, self_loops_};
     const int64_t batch = product::batch(std::max(right.features, count));
     rows.parallel_for(context, [&](int64_t begin, int64_t end) {
-      const std::unique_ptr<float[]> near(new float[2 * batch * count]);
+      const AlignedFloats near = aligned_floats(2 * batch, count);
       float *own = near.get(), *answer = own + batch * count;
       for (int64_t from = begin; from < end; from += batch) {
         const int64_t to = std::min(end, from + batch);
