@@ -136,9 +136,15 @@ def test_all_instruction_sets_compute_the_same(level: str, tmp_path: Path) -> No
     }
     tests = [
         ROOT / "tests" / name
-        for name in ("export/test_onnx_operators.py", "kernels/test_native.py")
+        for name in (
+            "export/test_gatv2_updates.py",
+            "export/test_onnx_int8.py",
+            "export/test_onnx_operators.py",
+            "kernels/test_native.py",
+        )
     ]
-    chosen = "test_native or (C++ and (test_spmm or test_gat) and not portable and not threads2)"
+    names = "test_spmm or test_it_at_every_width or test_onnx_int8"
+    chosen = f"test_native or (C++ and ({names}) and not portable and not threads2)"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-k", chosen, *map(str, tests)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
