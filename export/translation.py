@@ -101,6 +101,7 @@ SCHEMAS = {
             {**_GAT, "trans_weight": "INT", "activation": "STRING"},
         ),
         *_attention("gatv2", "x_l:T x_r:T att:T bias:T?", _GAT),
+        # nor this
         _schema(
             "gatv2_update",
             "rowptr:I col:C x:T x_dst:T weight_l:T weight_r:T att:T bias_l:T? bias_r:T? bias:T?",

@@ -11,7 +11,6 @@ from .. import reference
 from ..cpu.precision import HALF
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
-from .register import operator
 from .second import differentiable_gradients
 
 
@@ -35,7 +34,7 @@ def mean_gradient(grad: Tensor, out: Tensor, bias: Tensor | None, heads: int) ->
     return mean - grad.to(dtype) @ torch.block_diag(*bias.to(dtype).view(heads, -1, 1))
 
 
-@operator("graphstill::edge_softmax")
+@torch.library.custom_op("graphstill::edge_softmax", mutates_args=())
 def edge_softmax(rowptr: Tensor, score: Tensor) -> Tensor:
     """See `reference.edge_softmax`. Differentiable in score."""
     return implementation(score).edge_softmax(rowptr, score)
@@ -46,7 +45,7 @@ def _(rowptr: Tensor, score: Tensor) -> Tensor:
     return torch.empty_like(score)
 
 
-@operator("graphstill::edge_softmax_backward")
+@torch.library.custom_op("graphstill::edge_softmax_backward", mutates_args=())
 def edge_softmax_backward(grad: Tensor, rowptr: Tensor, attention: Tensor) -> Tensor:
     """See `cpu.edge_softmax_backward`."""
     return implementation(attention).edge_softmax_backward(grad, rowptr, attention)
@@ -75,7 +74,7 @@ torch.library.register_autograd(
 )
 
 
-@operator("graphstill::gat")
+@torch.library.custom_op("graphstill::gat", mutates_args=())
 def gat(
     rowptr: Tensor,
     col: Tensor,
@@ -103,7 +102,7 @@ def _(
     return x.new_empty(num_nodes, x.shape[1]), lse_like(x, num_nodes, alpha_src.shape[1])
 
 
-@operator("graphstill::gat_backward")
+@torch.library.custom_op("graphstill::gat_backward", mutates_args=())
 def gat_backward(
     grad: Tensor,
     rowptr: Tensor,
@@ -189,7 +188,7 @@ def _gat_backward(ctx, grad: Tensor, _grad_lse: Tensor):
 torch.library.register_autograd("graphstill::gat", _gat_backward, setup_context=_gat_setup)
 
 
-@operator("graphstill::dot_attention")
+@torch.library.custom_op("graphstill::dot_attention", mutates_args=())
 def dot_attention(
     rowptr: Tensor,
     col: Tensor,
@@ -219,7 +218,7 @@ def _(
     return value.new_empty(num_nodes, value.shape[1]), lse_like(value, num_nodes, heads)
 
 
-@operator("graphstill::dot_attention_backward")
+@torch.library.custom_op("graphstill::dot_attention_backward", mutates_args=())
 def dot_attention_backward(
     grad: Tensor,
     rowptr: Tensor,

@@ -5,10 +5,9 @@ from torch import Tensor
 
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
-from .register import operator
 
 
-@operator("graphstill::edge_l1")
+@torch.library.custom_op("graphstill::edge_l1", mutates_args=())
 def edge_l1(
     rowptr: Tensor,
     col: Tensor,
@@ -27,7 +26,7 @@ def _(rowptr: Tensor, col: Tensor, a: Tensor, *_rest: object, **_kwargs: object)
     return a.new_empty(col.shape[0])
 
 
-@operator("graphstill::edge_l1_backward")
+@torch.library.custom_op("graphstill::edge_l1_backward", mutates_args=())
 def edge_l1_backward(grad: Tensor, rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Return the gradient of a: Σ g_e · sign(a[i] - b[col[e]]) over each row."""
     return implementation(a).edge_l1_backward(grad, rowptr, col, a, b)

@@ -6,11 +6,10 @@ from torch import Tensor
 from .. import reference
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
-from .register import operator
 from .second import differentiable_gradients
 
 
-@operator("graphstill::extremum")
+@torch.library.custom_op("graphstill::extremum", mutates_args=())
 def extremum(
     rowptr: Tensor,
     col: Tensor,
@@ -30,7 +29,7 @@ def _(rowptr: Tensor, col: Tensor, x: Tensor, *_rest: object) -> Tensor:
     return x.new_empty(rowptr.shape[0] - 1, x.shape[1])
 
 
-@operator("graphstill::extremum_backward")
+@torch.library.custom_op("graphstill::extremum_backward", mutates_args=())
 def extremum_backward(
     grad: Tensor,
     rowptr: Tensor,

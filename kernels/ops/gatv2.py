@@ -7,11 +7,10 @@ from .. import reference
 from .attention import lse_like, mean_gradient
 from .device import implementation
 from .graph import needs_grad, transposed_or_built
-from .register import operator
 from .second import differentiable_gradients
 
 
-@operator("graphstill::gatv2")
+@torch.library.custom_op("graphstill::gatv2", mutates_args=())
 def gatv2(
     rowptr: Tensor,
     col: Tensor,
@@ -39,7 +38,7 @@ def _(
     return x_l.new_empty(num_nodes, x_l.shape[1]), lse_like(x_l, num_nodes, att.shape[0])
 
 
-@operator("graphstill::gatv2_backward")
+@torch.library.custom_op("graphstill::gatv2_backward", mutates_args=())
 def gatv2_backward(
     grad: Tensor,
     rowptr: Tensor,

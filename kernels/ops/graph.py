@@ -4,12 +4,11 @@ import torch
 from torch import Tensor
 
 from .. import native, reference
-from .register import operator
 
 Transposed = tuple[Tensor, Tensor, Tensor]
 
 
-@operator("graphstill::csr")
+@torch.library.custom_op("graphstill::csr", mutates_args=())
 def csr(edge_index: Tensor, num_src: int, num_dst: int) -> tuple[Tensor, Tensor, Tensor]:
     """See `reference.csr`."""
     if edge_index.is_cpu and not native.problem():
@@ -34,7 +33,7 @@ def transpose(rowptr: Tensor, col: Tensor, num_src: int) -> Transposed:
     return torch.ops.graphstill.csr(edge_index, rowptr.numel() - 1, num_src)
 
 
-@operator("graphstill::gcn_norm")
+@torch.library.custom_op("graphstill::gcn_norm", mutates_args=())
 def gcn_norm(
     rowptr: Tensor,
     col: Tensor,

@@ -5,10 +5,9 @@ from torch import Tensor
 
 from .device import implementation
 from .graph import needs_grad, transpose, transposed_or_built
-from .register import operator
 
 
-@operator("graphstill::spmm")
+@torch.library.custom_op("graphstill::spmm", mutates_args=())
 def spmm(
     rowptr: Tensor,
     col: Tensor,
@@ -107,7 +106,7 @@ def _inverse(perm: Tensor) -> Tensor:
 torch.library.register_autograd("graphstill::spmm", _spmm_backward, setup_context=_spmm_setup)
 
 
-@operator("graphstill::sddmm")
+@torch.library.custom_op("graphstill::sddmm", mutates_args=())
 def sddmm(rowptr: Tensor, col: Tensor, a: Tensor, b: Tensor, heads: int) -> Tensor:
     """See `reference.sddmm`. Differentiable in a and b."""
     return implementation(a).sddmm(rowptr, col, a, b, heads)
@@ -134,7 +133,7 @@ def _sddmm_backward(ctx, grad: Tensor):
 torch.library.register_autograd("graphstill::sddmm", _sddmm_backward, setup_context=_sddmm_setup)
 
 
-@operator("graphstill::spmm_int8")
+@torch.library.custom_op("graphstill::spmm_int8", mutates_args=())
 def spmm_int8(rowptr: Tensor, col: Tensor, x: Tensor, scale: Tensor, reduce: str) -> Tensor:
     """See `reference.spmm_int8`. For inference: not differentiable."""
     return implementation(scale).spmm_int8(rowptr, col, x, scale, reduce)

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from .. import reference
-from .register import operator
 
 Pairs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-@operator("graphstill::edge_rows")
+@torch.library.custom_op("graphstill::edge_rows", mutates_args=())
 def edge_rows(rowptr: Tensor, col: Tensor) -> Tensor:
     """See `reference.rows`."""
     return reference.rows(rowptr, col.numel())
@@ -24,7 +23,7 @@ def _(rowptr: Tensor, col: Tensor) -> Tensor:
     return rowptr.new_empty(col.shape[0])
 
 
-@operator("graphstill::edge_softmax_own")
+@torch.library.custom_op("graphstill::edge_softmax_own", mutates_args=())
 def edge_softmax_own(rowptr: Tensor, score: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """See `reference.edge_softmax_own`."""
     return reference.edge_softmax_own(rowptr, score, own)
@@ -35,7 +34,7 @@ def _(rowptr: Tensor, score: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(score), torch.empty_like(own)
 
 
-@operator("graphstill::relational_csr")
+@torch.library.custom_op("graphstill::relational_csr", mutates_args=())
 def relational_csr(rowptr: Tensor, col: Tensor, relation: Tensor, num_relations: int) -> Pairs:
     """See `reference.relational_csr`."""
     return reference.relational_csr(rowptr, col, relation, num_relations)
@@ -54,7 +53,7 @@ def _(rowptr: Tensor, col: Tensor, relation: Tensor, num_relations: int) -> Pair
     )
 
 
-@operator("graphstill::relation_products")
+@torch.library.custom_op("graphstill::relation_products", mutates_args=())
 def relation_products(x: Tensor, sizes: Tensor, weight: Tensor) -> Tensor:
     """See `reference.relation_products`."""
     return reference.relation_products(x, sizes.tolist(), weight)

@@ -16,34 +16,27 @@ from typing import Any
 
 import torch
 from torch._library.custom_ops import CustomOpDef
-from torch._ops import OpOverload
 
 from .. import gpu
 from ..gpu.hubs import kernels_in_the_graph
 from . import attention, extremum, gatv2, spmm
 
 
-def _operator(function: Callable[..., Any]) -> OpOverload:
-    return getattr(torch.ops.graphstill, function.__name__).default
-
-
-def _twin(function: Callable[..., Any], kernel: Callable[..., Any]) -> CustomOpDef:
+def _twin(operator: CustomOpDef, kernel: Callable[..., Any]) -> CustomOpDef:
     """Return an operator's twin: its arguments and shapes, of which the kernel takes the first."""
-    signature = inspect.signature(function)
+    signature = inspect.signature(operator._init_fn)
     taken = len(inspect.signature(kernel).parameters)
 
-    @functools.wraps(function)
+    @functools.wraps(operator._init_fn)
     def launch(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         with kernels_in_the_graph():
             return kernel(*given.args[:taken])
 
-    twin: Any = torch.library.triton_op(
-        f"graphstill::{function.__name__}_triton", launch, mutates_args=()
-    )
+    twin: Any = torch.library.triton_op(f"{operator._qualname}_triton", launch, mutates_args=())
     # shapes as the operator has them: those of a launch would ask how large a symbol is
-    twin.register_fake(_operator(function))
+    twin.register_fake(operator._opoverload)
     return twin
 
 
@@ -59,12 +52,12 @@ dot_attention_triton = _twin(attention.dot_attention, gpu.dot_attention)
 
 # the operator that each is a twin of
 TWINS = {
-    _operator(spmm.spmm): spmm_triton,
-    _operator(spmm.sddmm): sddmm_triton,
-    _operator(spmm.spmm_int8): spmm_int8_triton,
-    _operator(extremum.extremum): extremum_triton,
-    _operator(attention.edge_softmax): edge_softmax_triton,
-    _operator(attention.gat): gat_triton,
-    _operator(gatv2.gatv2): gatv2_triton,
-    _operator(attention.dot_attention): dot_attention_triton,
+    spmm.spmm._opoverload: spmm_triton,
+    spmm.sddmm._opoverload: sddmm_triton,
+    spmm.spmm_int8._opoverload: spmm_int8_triton,
+    extremum.extremum._opoverload: extremum_triton,
+    attention.edge_softmax._opoverload: edge_softmax_triton,
+    attention.gat._opoverload: gat_triton,
+    gatv2.gatv2._opoverload: gatv2_triton,
+    attention.dot_attention._opoverload: dot_attention_triton,
 }
