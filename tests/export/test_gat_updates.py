@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric import nn as pyg
 
+from attention_layers import Network, assert_the_same_taken_apart
 from cases import assert_close, graphs
 from graphstill.export import check_parity, export
 from graphstill.export.bodies import GAT_UPDATE_INPUTS
-from graphstill.export.passes import ours
-from graphstill.export.splitting import split_updates
 from graphstill.kernels import reference
-from graphstill.serve import Bundle, Session
+from graphstill.serve import Bundle
 from onnx_nodes import csr_of, homes, node, run, threads
 
 X, EDGES = torch.randn(9, 12), torch.randint(0, 9, (2, 17))
@@ -133,17 +132,6 @@ def test_the_library_checks_what_it_is_given(changed: dict[str, Tensor], said: s
         call(values, settings_of(), "C++", 1)
 
 
-class Network(nn.Module):
-    """A GAT and what follows it."""
-
-    def __init__(self, conv: nn.Module, after: Any = torch.relu) -> None:
-        super().__init__()
-        self.conv, self.after = conv, after
-
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        return self.after(self.conv(x, edge_index))
-
-
 NETWORKS = {
     "averaged": lambda: Network(pyg.GATConv(12, 7, heads=3, concat=False)),
     "one head": lambda: Network(pyg.GATConv(12, 13, heads=1), nn.functional.elu),
@@ -164,15 +152,7 @@ def test_narrow_rows_are_summed_first_and_can_be_taken_apart(name: str, tmp_path
     kinds = [n.op_type for n in model.graph.node]
     assert kinds.count("gat_update") == 1
     assert ("Relu" in kinds, "Elu" in kinds) == (False, name == "an ELU of another kind")
-    split_updates(model)
-    assert not ours(model, "gat_update")
-    onnx.checker.check_model(model)
-    files = {n: bundle.read(n) for n in bundle.manifest.files}
-    files |= {"model.onnx": model.SerializeToString()}
-    split = Bundle.write(tmp_path / "c", bundle.manifest, files)
-    x, edges = torch.randn(30, 12).numpy(), torch.randint(0, 30, (2, 90)).numpy()
-    (wanted,), (got,) = (Session(b)(x=x, edge_index=edges).values() for b in (bundle, split))
-    torch.testing.assert_close(torch.from_numpy(got), torch.from_numpy(wanted))
+    assert_the_same_taken_apart(bundle, model, "gat_update", tmp_path / "c")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric import nn as pyg
 
+from attention_layers import Network, assert_the_same_taken_apart
 from cases import assert_close, graphs
 from graphstill.export import check_parity, export
 from graphstill.export.bodies import GATV2_UPDATE_INPUTS
-from graphstill.export.passes import ours
-from graphstill.export.splitting import split_updates
 from graphstill.kernels import reference
-from graphstill.serve import Bundle, Session
+from graphstill.serve import Bundle
 from onnx_nodes import csr_of, homes, node, run, threads
 
 X, EDGES = torch.randn(9, 12), torch.randint(0, 9, (2, 17))
@@ -155,17 +154,6 @@ def test_the_library_checks_what_it_is_given(changed: dict[str, Tensor], said: s
         call(values, settings_of(), "C++", 1)
 
 
-class Network(nn.Module):
-    """A GATv2 and what follows it."""
-
-    def __init__(self, conv: nn.Module, after: Any = torch.relu) -> None:
-        super().__init__()
-        self.conv, self.after = conv, after
-
-    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
-        return self.after(self.conv(x, edge_index))
-
-
 NETWORKS = {
     "side by side": lambda: Network(pyg.GATv2Conv(12, 20, heads=4)),
     "averaged": lambda: Network(pyg.GATv2Conv(12, 7, heads=3, concat=False), nn.functional.elu),
@@ -190,15 +178,7 @@ def test_layers_become_one_node_and_can_be_taken_apart(name: str, tmp_path: Path
     assert kinds.count("gatv2_update") == 1
     assert not {"Gemm", "MatMul"}.intersection(kinds)
     assert ("Relu" in kinds, "Elu" in kinds) == (False, name == "an ELU of another kind")
-    split_updates(model)
-    assert not ours(model, "gatv2_update")
-    onnx.checker.check_model(model)
-    files = {n: bundle.read(n) for n in bundle.manifest.files}
-    files |= {"model.onnx": model.SerializeToString()}
-    split = Bundle.write(tmp_path / "c", bundle.manifest, files)
-    x, edges = torch.randn(30, 12).numpy(), torch.randint(0, 30, (2, 90)).numpy()
-    (wanted,), (got,) = (Session(b)(x=x, edge_index=edges).values() for b in (bundle, split))
-    torch.testing.assert_close(torch.from_numpy(got), torch.from_numpy(wanted))
+    assert_the_same_taken_apart(bundle, model, "gatv2_update", tmp_path / "c")
 
 
 class Watched(nn.Module):
