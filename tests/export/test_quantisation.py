@@ -28,6 +28,7 @@ from graphstill.export.quantisation.quantise import shrink
 from graphstill.export.quantisation.report import Speed
 from graphstill.export.quantisation.weights import quantise_weight
 from graphstill.serve import Bundle, InputError, Session, quantise_features
+from graphstill.serve.runtime import CPU, options_for, register_installed, start
 
 QUICK = QuantiseSettings(threads=(1,), rounds=1, min_seconds=0.01)
 INT8_MODES = pytest.mark.parametrize("mode", ["dynamic", "static", "weights"])
@@ -73,7 +74,7 @@ def test_int8_weights_are_the_trained_ones_bit_for_bit(
     manifest, files, counts = shrink(bundle, evidence, replace(QUICK, mode=mode))
     assert counts == {"trained": 4, "rounded": 0}
     model = onnx.load_from_string(files["model.onnx"])
-    inside = [numpy_helper.to_array(t) for t in model.graph.initializer]
+    inside = [_signed(numpy_helper.to_array(t)) for t in model.graph.initializer]
     saved = safetensors.numpy.load(files["weights.safetensors"])
     for name, value in trained.items():
         assert np.array_equal(saved[name], value)
@@ -85,6 +86,34 @@ def test_int8_weights_are_the_trained_ones_bit_for_bit(
     again = rebuild(Bundle.write(tmp_path / "int8", manifest, files)).state_dict()
     for name, value in rebuild(bundle).state_dict().items():
         assert torch.equal(again[name], value)
+
+
+def _signed(integers: np.ndarray) -> np.ndarray:
+    """Return integers with a sign: uint8 stands around a zero point of 128."""
+    is_uint8 = integers.dtype == np.uint8
+    return (integers.astype(np.int16) - 128).astype(np.int8) if is_uint8 else integers
+
+
+def test_static_products_are_of_integers_on_every_processor(
+    bundle: Bundle, evidence: Evidence, tmp_path: Path
+) -> None:
+    small = made(bundle, evidence, tmp_path / "small", mode="static")
+    model = onnx.load_from_string(small.read_model())
+    sides = {n.output[0]: n for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    products = [n for n in model.graph.node if n.op_type == "MatMul"]
+    assert len(products) == 4
+    for node in products:
+        x, weight = (sides[name] for name in node.input)
+        # sums of mixed signs saturate where there is no VNNI
+        assert kinds[x.input[2]] == kinds[weight.input[0]] == onnx.TensorProto.UINT8
+    options = options_for(1)
+    assert register_installed(options)
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    start(small, options, [CPU])
+    inside = [n.op_type for n in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    assert inside.count("MatMulIntegerToFloat") == 4
+    assert not {"Gemm", "FusedGemm", "MatMul"} & set(inside)
 
 
 def test_weights_that_int8_holds_answer_to_the_last_bit(
