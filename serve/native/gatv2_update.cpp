@@ -67,15 +67,75 @@ void multiply_all(const Context& context, const Product& product, int64_t rows, 
   });
 }
 
+// What a node is given.
+struct Given {
+  Rows rows;
+  Tensor<const float> x, x_dst;
+  Weight weight_l, weight_r;
+  Tensor<const float> att, bias_l, bias_r, bias;
+
+  Given(const Context& context, bool transposed_l, bool transposed_r)
+      : rows(context.input<int64_t>(0), context.input<int32_t>(1)), x(context.input<float>(2)),
+        x_dst(context.input<float>(3)), weight_l(context, 4, transposed_l),
+        weight_r(context, 5, transposed_r), att(context.input<float>(6)),
+        bias_l(context.input<float>(7)), bias_r(context.input<float>(8)),
+        bias(context.input<float>(9)) {}
+
+  int64_t heads() const { return att.shape[0]; }
+  int64_t channels() const { return att.shape[1]; }
+  int64_t width() const { return att.size(); }
+
+  void check(bool self_loops, bool mean_heads) const {
+    require(att.shape.size() == 2 && att.size() > 0, "att must be [heads, channels], of some of each");
+    require(x.shape.size() == 2 && x.shape[1] == weight_l.inner(),
+            "weight_l needs a row for each feature of x");
+    require_table(x_dst, rows.count, weight_r.inner(), "x_dst");
+    require(weight_l.outputs() == width() && weight_r.outputs() == width(),
+            "weight_l and weight_r must be as wide as heads times channels");
+    require_bias(bias_l, width(), "bias_l");
+    require_bias(bias_r, width(), "bias_r");
+    require_bias(bias, mean_heads ? channels() : width(), "bias");
+    require_loops(rows, x, self_loops);
+  }
+};
+
+// Some heads: the products of every source, how those of rows are made, and what scores both.
+struct Few {
+  attention::Operands sources;  // value holds the products
+  Product right;
+  const float* att;
+  float negative_slope;
+
+  // Writes the answers of some rows, and their own ends before.
+  void run(int64_t begin, int64_t end, float* own, float* answer) const {
+    right.run(begin, end, own);
+    attention::Operands o = sources;
+    o.first_row = begin;
+    with_channels(o.channels, [&](auto fixed) {
+      constexpr int kFixed = decltype(fixed)::value;
+      const attention::Dynamic<kFixed> score{o.value, own,     att,        negative_slope, nullptr,
+                                             nullptr, o.heads, o.channels, begin};
+      attention::forward<kFixed>(o, score, nullptr, answer, nullptr, begin, end);
+    });
+  }
+};
+
 // Where answers go: those of some heads into their columns, or added up over all heads.
 struct Answers {
   float* out;
   int64_t width;       // of a row
-  int64_t heads;       // to be averaged, or 1
+  int64_t averaged;    // heads, or 0
   const float* bias;   // of a row, or null
   Activation activation;
 
-  void put(int64_t row, const float* answer, int64_t first, int64_t count) const {
+  // Takes the answers of some rows, `count` columns from `first` on.
+  void put(int64_t begin, int64_t end, const float* answer, int64_t first, int64_t count) const {
+    for (int64_t row = begin; row < end; ++row, answer += count)
+      averaged ? put_mean(row, answer, first, count) : put_row(row, answer, first, count);
+  }
+
+ private:
+  void put_row(int64_t row, const float* answer, int64_t first, int64_t count) const {
     float* to = out + row * width + first;
     std::copy_n(answer, count, to);
     if (bias) add<0>(to, 1.0f, bias + first, count);
@@ -85,12 +145,28 @@ struct Answers {
     float* to = out + row * width;
     if (first == 0) std::fill_n(to, width, 0.0f);
     for (int64_t at = 0; at < count; at += width)
-      add<0>(to, 1.0f / (float)heads, answer + at, width);
-    if (first + count < heads * width) return;
+      add<0>(to, 1.0f / (float)averaged, answer + at, width);
+    if (first + count < averaged * width) return;
     if (bias) add<0>(to, 1.0f, bias, width);
     activate(to, width, activation);
   }
 };
+
+// Attends to some heads of all rows, a batch of rows at a time.
+void attend(const Context& context, const Rows& rows, const Few& few, const Answers& answers,
+            int64_t first) {
+  const int64_t count = few.right.width;
+  const int64_t batch = product::batch(std::max(few.right.features, count));
+  rows.parallel_for(context, [&](int64_t begin, int64_t end) {
+    const AlignedFloats near = aligned_floats(2 * batch, count);
+    float *own = near.get(), *answer = own + batch * count;
+    for (int64_t from = begin; from < end; from += batch) {
+      const int64_t to = std::min(end, from + batch);
+      few.run(from, to, own, answer);
+      answers.put(from, to, answer, first, count);
+    }
+  });
+}
 
 }  // namespace
 
@@ -106,61 +182,29 @@ Gatv2Update::~Gatv2Update() = default;
 Gatv2Update::Gatv2Update(Gatv2Update&&) noexcept = default;
 
 void Gatv2Update::compute(const Context& context) const {
-  const Rows rows(context.input<int64_t>(0), context.input<int32_t>(1));
-  const auto x = context.input<float>(2), x_dst = context.input<float>(3);
-  const Weight weight_l(context, 4, transposed_l_), weight_r(context, 5, transposed_r_);
-  const auto att = context.input<float>(6), bias_l = context.input<float>(7),
-             bias_r = context.input<float>(8), bias = context.input<float>(9);
-  require(att.shape.size() == 2 && att.size() > 0, "att must be [heads, channels], of some of each");
-  const int64_t heads = att.shape[0], channels = att.shape[1], width = heads * channels;
-  require(x.shape.size() == 2 && x.shape[1] == weight_l.inner(), "weight_l needs a row for each feature of x");
-  require_table(x_dst, rows.count, weight_r.inner(), "x_dst");
-  require(weight_l.outputs() == width && weight_r.outputs() == width,
-          "weight_l and weight_r must be as wide as heads times channels");
-  require_bias(bias_l, width, "bias_l");
-  require_bias(bias_r, width, "bias_r");
-  require_bias(bias, mean_heads_ ? channels : width, "bias");
-  require_loops(rows, x, self_loops_);
-
-  const int64_t together = channels * heads_together(heads, channels);
+  const Given given(context, transposed_l_, transposed_r_);
+  given.check(self_loops_, mean_heads_);
+  const int64_t channels = given.channels(), width = given.width();
+  const int64_t together = channels * heads_together(given.heads(), channels);
   std::unique_ptr<std::vector<product::Packed>> other_l, other_r;
   const auto pieces = [&](const Weight& weight) {
     return [&](const auto&) { return pieces_of(weight, together); };
   };
-  const auto& pieces_l = weight_l_->of(weight_l.values, other_l, pieces(weight_l));
-  const auto& pieces_r = weight_r_->of(weight_r.values, other_r, pieces(weight_r));
+  const auto& pieces_l = weight_l_->of(given.weight_l.values, other_l, pieces(given.weight_l));
+  const auto& pieces_r = weight_r_->of(given.weight_r.values, other_r, pieces(given.weight_r));
+  const Rows& rows = given.rows;
   const int64_t out_width = mean_heads_ ? channels : width;
-  float* out = context.output<float>(0, {rows.count, out_width});
-  const Answers answers{out, out_width, mean_heads_ ? heads : 1, bias.data, activation_};
-  const AlignedFloats x_l = aligned_floats(x.shape[0], together);
-
+  const Answers answers{context.output<float>(0, {rows.count, out_width}), out_width,
+                        mean_heads_ ? given.heads() : 0, given.bias.data, activation_};
+  const int64_t sources = given.x.shape[0];
+  const AlignedFloats x_l = aligned_floats(sources, together);
   for (int64_t first = 0; first < width; first += together) {
-    const int64_t count = std::min(together, width - first), some = count / channels;
-    const Product left(x, pieces_l[first / together], bias_l, first, count);
-    const Product right(x_dst, pieces_r[first / together], bias_r, first, count);
-    multiply_all(context, left, x.shape[0], x_l.get());
-    attention::Operands o{rows.rowptr, rows.col, rows.edges, x_l.get(), some, channels, self_loops_};
-    const int64_t batch = product::batch(std::max(right.features, count));
-    rows.parallel_for(context, [&](int64_t begin, int64_t end) {
-      const AlignedFloats near = aligned_floats(2 * batch, count);
-      float *own = near.get(), *answer = own + batch * count;
-      for (int64_t from = begin; from < end; from += batch) {
-        const int64_t to = std::min(end, from + batch);
-        right.run(from, to, own);
-        attention::Operands few = o;
-        few.first_row = from;
-        with_channels(channels, [&](auto fixed) {
-          constexpr int kFixed = decltype(fixed)::value;
-          const attention::Dynamic<kFixed> score{
-              x_l.get(), own, att.data + first, negative_slope_, nullptr, nullptr, some, channels, from};
-          attention::forward<kFixed>(few, score, nullptr, answer, nullptr, from, to);
-        });
-        for (int64_t row = from; row < to; ++row, answer += count)
-          mean_heads_ ? answers.put_mean(row, answer, first, count)
-                      : answers.put(row, answer, first, count);
-        answer = own + batch * count;
-      }
-    });
+    const int64_t count = std::min(together, width - first), piece = first / together;
+    multiply_all(context, {given.x, pieces_l[piece], given.bias_l, first, count}, sources, x_l.get());
+    const Few few{{rows.rowptr, rows.col, rows.edges, x_l.get(), count / channels, channels, self_loops_},
+                  {given.x_dst, pieces_r[piece], given.bias_r, first, count},
+                  given.att.data + first, negative_slope_};
+    attend(context, rows, few, answers, first);
   }
 }
 
