@@ -86,7 +86,7 @@ def ratios(report: Any, case: Case, models: list[str]) -> tuple[list[str], list[
     for model in models:
         labels = [r.row.label for r in report.rows if r.row.label.startswith(f"{model} ")]
         peers = [p for label in labels if (p := label.removeprefix(f"{model} ")) not in OURS]
-        for ours in OURS:
+        for ours in (o for o in OURS if f"{model} {o}" in labels):
             bars = case.bars[model] if ours == "prepared" else BAR_OF_EDGE_INDEX
             for peer in peers:
                 names = f"{model} {ours}", f"{model} {peer}"
