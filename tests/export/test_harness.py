@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from torch_geometric import nn as pyg
 
-from graphstill.export import MeasurementError, Row, Settings, bench as benches, export, measure
+from graphstill.export import (
+    MeasurementError,
+    Row,
+    Settings,
+    bench as benches,
+    export,
+    measure,
+    worker,
+)
 from graphstill.export.intervals import percentile, ratio_interval, spread
 from graphstill.serve import Bundle
 
@@ -186,3 +194,11 @@ def test_no_winner_without_an_interval(a: list[float], b: list[float], said: str
         for label, values in (("a", a), ("b", b))
     ]
     assert benches.verdict(Report(rows, QUICK, {}), "a", "b").startswith(said)
+
+
+def test_slow_calls_are_not_warmed_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10_000, 40))  # each look at the clock is 40 seconds after the last
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: float(next(clock)))
+    found = worker.measure_latency(lambda: None, min_samples=3, min_seconds=0.3)
+    assert (found["warmup_calls"], found["stable"]) == (1, False)
+    assert found["samples"] == [40.0] * 3
