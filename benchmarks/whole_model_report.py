@@ -134,19 +134,20 @@ def held(
 ) -> tuple[list[str], list[list[str]]]:
     """Return each model's extra memory against inputs and outputs of its widest layer.
 
-    Where a layer has a root weight (SAGE), one more buffer of its outputs counts; the graph as
-    rowptr and col is added behind the factor.
+    Where a layer has a root weight (SAGE, R-GCN), one more buffer of its outputs counts; the graph
+    as rowptr and col is added behind the factor.
     """
     header = ["model", "prepared extra MB", "widest layer MB", "CSR MB", "at most MB"]
     nodes, edges = sizes
     csr, cells = (8 * (nodes + 1) + 4 * edges) / 1e6, []
     for model in models:
         kind, _, hidden = model.partition("-")
-        if kind not in ("gcn", "sage", "gat", "gatv2"):
+        if kind == "gcnii" or f"{model} prepared" not in _labels(report):
             continue
         heads = 4 if kind.startswith("gat") else 1  # whose outputs the last layer averages
         layers = [(FEATURES, int(hidden)), (int(hidden),) * 2, (int(hidden), heads * CLASSES)]
-        widest = max(i + o * (2 if kind == "sage" else 1) for i, o in layers) * nodes * 4 / 1e6
+        root = kind in ("sage", "rgcn")
+        widest = max(i + o * (1 + root) for i, o in layers) * nodes * 4 / 1e6
         used = report.row(f"{model} prepared").memory["extra_bytes"] / 1e6
         most = BAR_OF_MEMORY * widest + csr
         bar = f"{most:.0f}{'' if used <= most else ', missed'}"
